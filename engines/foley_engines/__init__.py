@@ -1,0 +1,37 @@
+"""Run a graph: open it in an engine, bind its shapes once, run it many times.
+
+    with foley_engines.open("denoise_step.onnx", engine="cpu") as engine:
+        session = engine.bind(state=(1, 4, 4, 32, 128), ...)
+        session["state"].write(array)
+        session.run()
+        session["next_state"].read()
+        session.feed("state", "next_state")
+"""
+
+from pathlib import Path
+
+from foley_engines.base import Array, Buffer, Engine, Session, TensorSpec
+from foley_engines.registry import ENGINES, EngineStatus, choose, open_graph, status
+
+__all__ = [
+    "ENGINES",
+    "Array",
+    "Buffer",
+    "Engine",
+    "EngineStatus",
+    "Session",
+    "TensorSpec",
+    "choose",
+    "open",
+    "status",
+]
+
+
+def open(graph: str | Path, *, engine: str, threads: int | None = None) -> Engine:  # noqa: A001
+    """Open an ONNX graph in the named engine; the caller closes it, or uses it in a `with`.
+
+    Raises:
+        EngineUnavailableError: the engine cannot run here; the message says what to install.
+        EngineError: the graph does not load.
+    """
+    return open_graph(Path(graph), engine=engine, threads=threads)

@@ -1,0 +1,196 @@
+"""Run a graph with ONNX Runtime on the CPU, its inputs and outputs bound once to fixed memory."""
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, cast
+
+import numpy as np
+
+from foley_engines.base import DTYPES, Array, Shape, TensorSpec, check_shapes
+from foley_engines.errors import EngineError, EngineUnavailableError
+
+PROVIDER = "CPUExecutionProvider"
+ONNX_TYPES = {"tensor(float)": "float32", "tensor(int64)": "int64"}
+
+
+def import_library() -> Any:  # noqa: ANN401 — a module without types
+    """Import ONNX Runtime.
+
+    Raises:
+        EngineUnavailableError: it is not installed; the message says what installs it.
+    """
+    try:
+        import onnxruntime
+    except ModuleNotFoundError as error:
+        if error.name != "onnxruntime":
+            raise
+        raise EngineUnavailableError(
+            "engine 'cpu' needs onnxruntime, which is not installed; install it with: pip install 'foley[cpu]'"
+        ) from error
+    return onnxruntime
+
+
+class CpuEngine:
+    """A graph loaded into ONNX Runtime's CPU provider."""
+
+    def __init__(self, graph: Path, *, threads: int | None = None) -> None:
+        """Load `graph`; `threads` is the number of cores that one operator uses (None: all physical cores).
+
+        Raises:
+            EngineUnavailableError: ONNX Runtime is not installed.
+            EngineError: the graph does not load, or another provider than the CPU's would run it.
+        """
+        self._library = import_library()
+        self.graph = graph
+        self._session = _load(self._library, graph, threads)
+        _check_provider(graph, self._session.get_providers())
+        self.inputs = {node.name: _spec(node) for node in self._session.get_inputs()}
+        self.outputs = {node.name: _spec(node) for node in self._session.get_outputs()}
+
+    def bind(self, **shapes: Shape) -> "CpuSession":
+        """Allocate inputs, and outputs whose shapes are given, once. Other outputs are allocated at each run.
+
+        Raises:
+            EngineError: an input's shape is missing, or a shape is not the graph's.
+        """
+        missing = [str(spec) for spec in self.inputs.values() if spec.name not in shapes]
+        if missing:
+            raise EngineError(f"{self.graph.name}: no shape for {'; '.join(missing)}")
+        check_shapes(self.graph, {**self.inputs, **self.outputs}, shapes)
+        return CpuSession(self._library, self._session, self.graph, {**self.inputs, **self.outputs}, shapes)
+
+    def close(self) -> None:
+        """Free the graph's memory."""
+        self._session = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class CpuBuffer:
+    """A numpy array that ONNX Runtime reads or writes in place."""
+
+    def __init__(self, library: Any, spec: TensorSpec, shape: Shape) -> None:  # noqa: ANN401
+        self.spec = spec
+        self.array = np.zeros(shape, DTYPES[spec.dtype])
+        self.value = library.OrtValue.ortvalue_from_numpy(self.array)
+
+    def write(self, value: Array) -> None:
+        """Copy an array of the bound shape and dtype into the buffer."""
+        if value.shape != self.array.shape or value.dtype != self.array.dtype:
+            raise EngineError(
+                f"{self.spec.name}: got {value.dtype} {list(value.shape)}, "
+                f"bound as {self.array.dtype} {list(self.array.shape)}"
+            )
+        np.copyto(self.array, value)
+
+    def read(self) -> Array:
+        """Give a copy of what the buffer holds."""
+        return cast("Array", self.array.copy())
+
+
+class RunOutput:
+    """An output whose shape only a run tells."""
+
+    def __init__(self) -> None:
+        self.array: Array | None = None
+
+    def write(self, value: Array) -> None:
+        """Refuse: it is an output."""
+        raise EngineError("an output whose shape was not bound cannot be written")
+
+    def read(self) -> Array:
+        """Give what the last run wrote."""
+        if self.array is None:
+            raise EngineError("an output was read before the first run")
+        return self.array
+
+
+class CpuSession:
+    """One set of shapes of a `CpuEngine`."""
+
+    def __init__(
+        self,
+        library: Any,  # noqa: ANN401
+        session: Any,  # noqa: ANN401
+        graph: Path,
+        specs: dict[str, TensorSpec],
+        shapes: dict[str, Shape],
+    ) -> None:
+        self._session = session
+        self._graph = graph
+        self._binding = session.io_binding()
+        self._buffers = {name: CpuBuffer(library, specs[name], shape) for name, shape in shapes.items()}
+        self._inputs = [node.name for node in session.get_inputs()]
+        self._outputs = [node.name for node in session.get_outputs()]
+        self._unbound = {name: RunOutput() for name in self._outputs if name not in shapes}
+        for name in shapes:
+            self._bind(name)
+        for name in self._unbound:
+            self._binding.bind_output(name, "cpu")
+
+    def _bind(self, name: str) -> None:
+        place = self._binding.bind_ortvalue_input if name in self._inputs else self._binding.bind_ortvalue_output
+        place(name, self._buffers[name].value)
+
+    def __getitem__(self, name: str) -> CpuBuffer | RunOutput:
+        """Give the buffer of an input or output."""
+        return self._unbound[name] if name in self._unbound else self._buffers[name]
+
+    def run(self) -> None:
+        """Run the graph once.
+
+        Raises:
+            EngineError: ONNX Runtime failed; its own message follows the graph's name.
+        """
+        try:
+            self._session.run_with_iobinding(self._binding)
+        except Exception as error:  # onnxruntime raises classes of its own that share no base
+            raise EngineError(f"{self._graph.name}: {_one_line(error)}") from error
+        for name, value in zip(self._outputs, self._binding.get_outputs(), strict=True):
+            if name in self._unbound:
+                self._unbound[name].array = value.numpy()
+
+    def feed(self, input_name: str, output_name: str) -> None:
+        """Swap two buffers of the same shape, so that the last output is the next input."""
+        taken, given = self._buffers[input_name], self._buffers[output_name]
+        if taken.array.shape != given.array.shape:
+            raise EngineError(f"{self._graph.name}: {output_name} cannot feed {input_name}: their shapes differ")
+        self._buffers[input_name], self._buffers[output_name] = given, taken
+        self._bind(input_name)
+        self._bind(output_name)
+
+
+def _load(library: Any, graph: Path, threads: int | None) -> Any:  # noqa: ANN401
+    options = library.SessionOptions()
+    options.log_severity_level = 3  # errors; they reach the caller as exceptions
+    options.intra_op_num_threads = threads or 0
+    try:
+        return library.InferenceSession(str(graph), options, providers=[PROVIDER])
+    except Exception as error:  # onnxruntime raises classes of its own that share no base
+        raise EngineError(f"{graph.name} does not load in onnxruntime {library.__version__}: {_one_line(error)}") from error
+
+
+def _check_provider(graph: Path, providers: list[str]) -> None:
+    if providers[:1] != [PROVIDER]:
+        raise EngineError(f"{graph.name}: asked for {PROVIDER}, onnxruntime took {', '.join(providers) or 'none'}")
+
+
+def _spec(node: Any) -> TensorSpec:  # noqa: ANN401
+    if node.type not in ONNX_TYPES:
+        raise EngineError(f"{node.name} has type {node.type}, expected one of {', '.join(ONNX_TYPES)}")
+    return TensorSpec(node.name, ONNX_TYPES[node.type], tuple(node.shape))
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def open_graph(graph: Path, *, threads: int | None = None) -> CpuEngine:
+    """Open a graph; see `CpuEngine`."""
+    return CpuEngine(graph, threads=threads)

@@ -1,0 +1,97 @@
+"""Engines by name; a library is imported when its engine is opened, not before."""
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import cast
+
+from foley_engines.base import Engine
+from foley_engines.errors import EngineUnavailableError
+
+
+@dataclass(frozen=True)
+class EngineChoice:
+    """How an engine is found and what it needs."""
+
+    name: str
+    module: str | None
+    """The module whose `open_graph` opens a graph; None for an engine that this release cannot run yet."""
+    distribution: str
+    install: str
+    """The command that installs the engine's library."""
+
+
+ENGINES = {
+    choice.name: choice
+    for choice in (
+        EngineChoice("cpu", "foley_engines.onnxruntime_cpu", "onnxruntime", "pip install 'foley[cpu]'"),
+        EngineChoice("cuda", None, "onnxruntime-gpu", "pip install 'foley[cuda]'"),
+        EngineChoice("tensorrt", None, "tensorrt", "pip install 'foley[tensorrt]'"),
+    )
+}
+
+
+@dataclass(frozen=True)
+class EngineStatus:
+    """Whether an engine can run here."""
+
+    name: str
+    usable: bool
+    detail: str
+    """The library and its version, or the reason and the command that would help."""
+
+
+def choose(name: str) -> EngineChoice:
+    """Find an engine by name.
+
+    Raises:
+        EngineUnavailableError: there is none of that name, or this release cannot run it.
+    """
+    choice = ENGINES.get(name)
+    if choice is None:
+        near = difflib.get_close_matches(name, ENGINES, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise EngineUnavailableError(f"unknown engine {name!r}: {hint}engines are {', '.join(ENGINES)}")
+    if choice.module is None:
+        raise EngineUnavailableError(f"engine {name!r} is not in this release yet; use --engine cpu")
+    return choice
+
+
+def open_graph(graph: Path, *, engine: str, threads: int | None = None) -> Engine:
+    """Open a graph in the named engine.
+
+    Raises:
+        EngineUnavailableError: the engine cannot run here; the message says what to install.
+        EngineError: the graph does not load.
+    """
+    choice = choose(engine)
+    opener = cast("Callable[..., Engine]", import_module(cast("str", choice.module)).open_graph)
+    return opener(graph, threads=threads)
+
+
+def status(name: str) -> EngineStatus:
+    """Say whether an engine can run on this machine, and if not, what would change that."""
+    choice = ENGINES[name]
+    if choice.module is None:
+        return EngineStatus(name, usable=False, detail="not in this release yet; use --engine cpu")
+    try:
+        library = import_module(choice.module).import_library()
+    except EngineUnavailableError as error:
+        return EngineStatus(name, usable=False, detail=str(error))
+    return EngineStatus(name, usable=True, detail=f"{library.__name__} {library.__version__}{_clash()}")
+
+
+def _clash() -> str:
+    """Warn of two distributions that overwrite each other's files."""
+    both = [name for name in ("onnxruntime", "onnxruntime-gpu") if _installed(name)]
+    return f" (warning: {' and '.join(both)} share their files; keep one)" if len(both) == 2 else ""
+
+
+def _installed(distribution: str) -> bool:
+    try:
+        metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    return True

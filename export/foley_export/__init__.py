@@ -1,0 +1,1 @@
+"""Checkpoint to bundle: loaders, graph wrappers, tracing, precision and golden I/O."""

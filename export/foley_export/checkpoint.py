@@ -1,0 +1,141 @@
+"""A checkpoint's files: a local folder, or a hub repository brought into the hub's own cache."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from foley.bundle import sha256
+from foley.errors import CheckpointError
+
+WEIGHT_FILES: Final = (
+    "diffusion_pytorch_model.safetensors",
+    "model.safetensors",
+    "diffusion_pytorch_model.fp16.safetensors",
+    "model.fp16.safetensors",
+    "diffusion_pytorch_model.bin",
+    "pytorch_model.bin",
+    "diffusion_pytorch_model.fp16.bin",
+    "pytorch_model.fp16.bin",
+)
+"""Names that diffusers and transformers give weights, the first found is read: safetensors before pickles."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A folder in a released layout. Every file that is read is remembered for the bundle's source digest."""
+
+    folder: Path
+    name: str
+    revision: str | None = None
+    _read: set[Path] = field(default_factory=set, repr=False)
+
+    def has(self, name: str) -> bool:
+        """Say whether a file or folder is there."""
+        return (self.folder / name).exists()
+
+    def file(self, name: str) -> Path:
+        """Give a file's path.
+
+        Raises:
+            CheckpointError: it is missing.
+        """
+        path = self.folder / name
+        if not path.is_file():
+            raise CheckpointError(f"{self.name} lacks {name}; looked in {self.folder}")
+        self._read.add(path)
+        return path
+
+    def json(self, name: str) -> Any:  # noqa: ANN401 — JSON
+        """Read a JSON file.
+
+        Raises:
+            CheckpointError: it is missing or no JSON.
+        """
+        path = self.file(name)
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise CheckpointError(f"{path} is not JSON: {error}") from error
+
+    def config(self, name: str) -> dict[str, Any]:
+        """Read a JSON object.
+
+        Raises:
+            CheckpointError: it is missing, no JSON or no object.
+        """
+        value = self.json(name)
+        if not isinstance(value, dict):
+            raise CheckpointError(f"{self.folder / name} holds a {type(value).__name__}, expected a JSON object")
+        return value
+
+    def weights(self, folder: str) -> Path:
+        """Find the weights of a component.
+
+        Raises:
+            CheckpointError: none of the known file names is there.
+        """
+        for name in WEIGHT_FILES:
+            if (self.folder / folder / name).is_file():
+                return self.file(f"{folder}/{name}")
+        raise CheckpointError(f"{self.name} lacks weights in {folder}/; looked for {', '.join(WEIGHT_FILES)}")
+
+    def digest(self) -> str:
+        """Digest the names and contents of every file read so far."""
+        whole = hashlib.sha256()
+        for path in sorted(self._read):
+            whole.update(f"{path.relative_to(self.folder).as_posix()} {sha256(path)}\n".encode())
+        return whole.hexdigest()
+
+
+def open_checkpoint(place: str, *, revision: str | None = None) -> Checkpoint:
+    """Open a local folder, or a hub repository such as `auffusion/auffusion-full`.
+
+    Raises:
+        CheckpointError: there is no such folder or repository, or the hub cannot be reached and its cache lacks it.
+    """
+    folder = Path(place).expanduser()
+    if folder.is_dir():
+        return Checkpoint(folder, folder.resolve().name)
+    if folder.exists():
+        raise CheckpointError(f"{place} is a file, expected a checkpoint's folder or a hub id such as auffusion/auffusion")
+    if place.count("/") != 1 or place.startswith((".", "/", "~")):
+        raise CheckpointError(f"there is no folder {place}, and it is no hub id such as auffusion/auffusion")
+    return _from_hub(place, revision)
+
+
+def _from_hub(repository: str, revision: str | None) -> Checkpoint:
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
+    from httpx import HTTPError
+
+    try:
+        patterns = _wanted(HfApi().list_repo_files(repository, revision=revision))
+        folder = Path(snapshot_download(repository, revision=revision, allow_patterns=patterns))
+    except HFValidationError as error:
+        raise CheckpointError(f"there is no folder {repository}, and it is no hub id: {error}") from error
+    except (OfflineModeIsEnabled, HTTPError, OSError) as error:
+        if isinstance(error, HfHubHTTPError) and error.response is not None and error.response.status_code in (401, 403, 404):
+            raise CheckpointError(f"the hub has no repository {repository} that you may read: {error}") from error
+        try:
+            folder = Path(snapshot_download(repository, revision=revision, local_files_only=True))
+        except (LocalEntryNotFoundError, OSError) as missing:
+            raise CheckpointError(
+                f"there is no folder {repository}, the hub cannot be reached ({type(error).__name__}) and its cache "
+                f"has no copy of {repository}; connect, or give the folder of a downloaded checkpoint"
+            ) from missing
+    return Checkpoint(folder, repository, folder.name)
+
+
+def _wanted(files: Iterable[str]) -> list[str]:
+    """Choose what to download: every small file, and one file of weights a component."""
+    chosen, weighted = [], {}
+    for file in files:
+        folder, _, name = file.rpartition("/")
+        if name in WEIGHT_FILES:
+            weighted.setdefault(folder, []).append(name)
+        elif name.endswith((".json", ".txt", ".model")) or (folder and name.endswith(".pt")):
+            chosen.append(file)
+    return chosen + [f"{folder}/{min(names, key=WEIGHT_FILES.index)}" for folder, names in weighted.items()]

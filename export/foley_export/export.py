@@ -1,0 +1,171 @@
+"""Checkpoint to bundle: each graph is built, recorded, traced, stored and checked before the next."""
+
+import gc
+import importlib.metadata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import foley_engines
+from foley.bundle import new_folder, record_files, write_manifest
+from foley.errors import FailureError, VerificationError
+from foley.manifest import SCHEMA_VERSION, Graph, Manifest, Precision, Source, Tensor
+from foley.verify import GraphReport, compare
+from foley_export.checkpoint import Checkpoint
+from foley_export.dialect import attention_nodes, to_standard_onnx
+from foley_export.golden import Recording, record, write_recording
+from foley_export.lora import Lora
+from foley_export.model import Axes, GraphPlan, Model
+from foley_export.precision import halve, torch_dtype
+from foley_export.storage import WeightsFile, save_graph
+from foley_export.systems import read_model
+from foley_export.trace import trace
+
+GRAPHS: Final = "graphs"
+GOLDEN: Final = "golden"
+LIBRARIES: Final = ("foley", "torch", "diffusers", "transformers", "onnxruntime", "onnxscript")
+
+Tell = Callable[[str, str], None]
+"""(graph, what is being done to it)"""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the caller of an export may choose."""
+
+    precision: Precision = "fp32"
+    loras: tuple[Lora, ...] = ()
+    replace: bool = False
+    """Whether an older bundle at the target gives way."""
+
+
+def export(checkpoint: Checkpoint, target: Path, options: Options, tell: Tell = lambda *_: None) -> Manifest:
+    """Export a checkpoint to a bundle at `target`, which appears only when every graph has been checked.
+
+    Raises:
+        CheckpointError: the checkpoint is incomplete, damaged or of an unknown layout.
+        UsageError: the target exists or cannot be written, the disk is full included.
+        VerificationError: a graph in ONNX Runtime departs from torch.
+    """
+    model = read_model(checkpoint, options.loras)
+    with new_folder(target, replace=options.replace) as folder:
+        (folder / GRAPHS).mkdir()
+        (folder / GOLDEN).mkdir()
+        for name, write in model.tokenizers.items():
+            tell("tokenizer", name)
+            write(folder / name)
+        graphs = {plan.name: _export_graph(plan, model, folder, options, tell) for plan in model.graphs}
+        tell("bundle", "digesting files")
+        manifest = _manifest(model, checkpoint, folder, options.precision, graphs)
+        write_manifest(folder, manifest)
+    return manifest
+
+
+def _export_graph(plan: GraphPlan, model: Model, folder: Path, options: Options, tell: Tell) -> Graph:
+    precision = model.precision(plan, options.precision)
+    tell(plan.name, "reading weights")
+    module = plan.build()
+    tell(plan.name, "recording torch's output")
+    recording = record(plan, module)
+    write_recording(recording, folder / GOLDEN / f"{plan.name}.npz")
+    if precision == "fp16":
+        halve(module)
+        module.dtype = torch_dtype(precision)  # type: ignore[assignment]
+    tell(plan.name, "tracing")
+    traced = trace(plan, module)
+    tell(plan.name, "storing")
+    spellings = _store(plan, traced, folder)
+    del module, traced
+    gc.collect()
+    graph = _graph(plan, precision, spellings)
+    tell(plan.name, "checking against torch")
+    worst = _check(plan, graph, folder, recording)
+    return _with_snr(graph, worst)
+
+
+def _store(plan: GraphPlan, traced: object, folder: Path) -> dict[str, str]:
+    """Write the graph in every spelling over one weights file; give the files of the engines' own spellings."""
+    engines: dict[str, str] = {}
+    base = folder / GRAPHS / plan.name
+    with WeightsFile(base.with_suffix(".weights")) as weights:
+        weights.store(traced)  # type: ignore[arg-type]
+    if attention_nodes(traced):  # type: ignore[arg-type]
+        engines["cpu"] = f"{GRAPHS}/{plan.name}.cpu.onnx"
+        save_graph(traced, folder / engines["cpu"])  # type: ignore[arg-type]
+        to_standard_onnx(traced)  # type: ignore[arg-type]
+    save_graph(traced, base.with_suffix(".onnx"))  # type: ignore[arg-type]
+    return engines
+
+
+def _graph(plan: GraphPlan, precision: Precision, engines: dict[str, str]) -> Graph:
+    output, axes = plan.output
+    return Graph(
+        file=f"{GRAPHS}/{plan.name}.onnx",
+        weights=f"{GRAPHS}/{plan.name}.weights",
+        engines=engines,
+        precision=precision,
+        inputs=tuple(_tensor(name, axes) for name, axes in plan.inputs.items()),
+        outputs=(_tensor(output, axes),),
+        golden=f"{GOLDEN}/{plan.name}.npz",
+        snr_db=0.0,
+    )
+
+
+def _tensor(name: str, axes: Axes) -> Tensor:
+    return Tensor(name=name, dtype="int64" if name in ("input_ids", "row_slot") else "float32", shape=axes)
+
+
+def _with_snr(graph: Graph, snr_db: float) -> Graph:
+    import msgspec
+
+    return msgspec.structs.replace(graph, snr_db=round(snr_db, 2))
+
+
+def _check(plan: GraphPlan, graph: Graph, folder: Path, recording: Recording) -> float:
+    """Run every spelling on the recording; give the worst signal-to-noise ratio in dB.
+
+    Raises:
+        VerificationError: one is below the floor of its precision.
+    """
+    reports = [_report(plan, graph, folder / file, recording) for file in (graph.file, *graph.engines.values())]
+    for report in reports:
+        if not report.passed:
+            raise VerificationError(
+                f"{plan.name}: ONNX Runtime gives {report.snr_db:.1f} dB against torch, the floor of "
+                f"{report.precision} is {report.floor_db:g} dB; no bundle was written"
+            )
+    return min(report.snr_db for report in reports)
+
+
+def _report(plan: GraphPlan, graph: Graph, file: Path, recording: Recording) -> GraphReport:
+    with foley_engines.open(file, engine="cpu") as engine:
+        return compare(plan.name, graph, engine, recording)
+
+
+def _manifest(
+    model: Model, checkpoint: Checkpoint, folder: Path, precision: Precision, graphs: dict[str, Graph]
+) -> Manifest:
+    return Manifest(
+        schema_version=SCHEMA_VERSION,
+        system=model.system,
+        precision=precision,
+        source=Source(
+            name=checkpoint.name, revision=checkpoint.revision, sha256=checkpoint.digest(), loras=model.loras
+        ),
+        created_by={name: _version(name) for name in LIBRARIES},
+        audio=model.audio,
+        latents=model.latents,
+        conditioning=model.conditioning,
+        schedule=model.schedule,
+        defaults=model.defaults,
+        graphs=graphs,
+        files=record_files(folder),
+    )
+
+
+def _version(distribution: str) -> str:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,23 @@
+"""The export libraries' own log lines, kept off the user's terminal while Foley says what matters itself."""
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+
+import diffusers
+import transformers
+
+
+@contextlib.contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Silence warnings and progress bars of diffusers and transformers; their errors pass."""
+    before = diffusers.logging.get_verbosity(), transformers.logging.get_verbosity()
+    diffusers.logging.set_verbosity_error()
+    transformers.logging.set_verbosity_error()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        diffusers.logging.set_verbosity(before[0])
+        transformers.logging.set_verbosity(before[1])

@@ -1,0 +1,109 @@
+"""LoRA weights in diffusers' format, fused into a model before it is traced."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diffusers.loaders import StableDiffusionLoraLoaderMixin
+from torch import nn
+
+from foley.errors import CheckpointError
+
+
+@dataclass(frozen=True)
+class Lora:
+    """A file of low-rank updates and how strongly it is applied."""
+
+    file: Path
+    scale: float = 1.0
+
+    def __str__(self) -> str:
+        return f"{self.file.stem}@{self.scale:g}"
+
+
+def fuse_unet(unet: nn.Module, lora: Lora) -> int:
+    """Add a LoRA's U-Net part to the weights in place; give the number of its tensors.
+
+    Raises:
+        CheckpointError: the file is unreadable, or a tensor does not fit the U-Net.
+    """
+    return _fuse(unet, lora, "unet")
+
+
+def fuse_text_encoder(encoder: nn.Module, lora: Lora) -> int:
+    """Add a LoRA's text encoder part to the weights in place; give the number of its tensors.
+
+    Raises:
+        CheckpointError: the file is unreadable, or a tensor does not fit the encoder.
+    """
+    return _fuse(encoder, lora, "text_encoder")
+
+
+def lora_parts(lora: Lora) -> set[str]:
+    """Give the parts of a model that a LoRA changes: `unet`, `text_encoder`.
+
+    Raises:
+        CheckpointError: the file is unreadable or holds neither.
+    """
+    state, _ = _read(lora)
+    found = {part for part in ("unet", "text_encoder") if any(name.startswith(f"{part}.") for name in state)}
+    if not found:
+        raise CheckpointError(
+            f"{lora.file} holds no tensors for unet or text_encoder in diffusers' format; first name: "
+            f"{next(iter(state), 'none')}"
+        )
+    return found
+
+
+def _read(lora: Lora) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    if lora.file.suffix != ".safetensors" or not lora.file.is_file():
+        raise CheckpointError(f"--lora {lora.file} is no .safetensors file; give the file of a LoRA in diffusers' format")
+    try:
+        state, alphas = StableDiffusionLoraLoaderMixin.lora_state_dict(str(lora.file), local_files_only=True)
+    except Exception as error:  # diffusers raises many kinds for one unreadable file
+        raise CheckpointError(f"--lora {lora.file} cannot be read: {' '.join(str(error).split())}") from error
+    return state, alphas
+
+
+def _fuse(module: nn.Module, lora: Lora, part: str) -> int:
+    state, alphas = _read(lora)
+    own = {name: value for name, value in state.items() if name.startswith(f"{part}.")}
+    if not own:
+        return 0
+    load = StableDiffusionLoraLoaderMixin.load_lora_into_unet
+    if part == "text_encoder":
+        load = StableDiffusionLoraLoaderMixin.load_lora_into_text_encoder
+    try:
+        load(own, alphas, module)
+        _merge(module, lora.scale)
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise CheckpointError(f"--lora {lora.file} does not fit the {part}: {' '.join(str(error).split())}") from error
+    return len(own)
+
+
+def _merge(module: nn.Module, scale: float) -> None:
+    """Replace every adapted layer by its base layer with W + scale · BA."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    adapted = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, BaseTunerLayer)]
+    for name, layer in adapted:
+        for adapter in layer.active_adapters:
+            layer.set_scale(adapter, scale)
+        layer.merge(safe_merge=True)
+        parent = module.get_submodule(name.rpartition(".")[0])
+        setattr(parent, name.rpartition(".")[2], layer.get_base_layer())
+
+
+def parse_lora(text: str) -> Lora:
+    """Read `FILE` or `FILE@SCALE`.
+
+    Raises:
+        CheckpointError: the scale is no number.
+    """
+    name, mark, scale = text.rpartition("@")
+    if not mark:
+        return Lora(Path(text))
+    try:
+        return Lora(Path(name), float(scale))
+    except ValueError as error:
+        raise CheckpointError(f"--lora {text}: the scale is {scale!r}, expected a number, as in file.safetensors@0.8") from error

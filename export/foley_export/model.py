@@ -1,0 +1,58 @@
+"""What a system's loader hands to the exporter: manifest facts, tokenizers, and graphs that are built one at a time."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from foley.manifest import Audio, Conditioning, Defaults, LatentSpace, Precision
+from foley.schedule import NoiseSchedule
+
+Axes = tuple[str | int, ...]
+"""A tensor's axes: a number is fixed, a name is dynamic, `8*n` a multiple."""
+
+
+class GraphModule(Protocol):
+    """A module in the shape of a graph contract."""
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        """Compute the graph's one output."""
+        ...
+
+
+@dataclass(frozen=True)
+class GraphPlan:
+    """One graph, not yet built."""
+
+    name: str
+    build: Callable[[], nn.Module]
+    """Reads the weights and gives the wrapper in float32."""
+    inputs: dict[str, Axes]
+    """In the order of the wrapper's forward."""
+    output: tuple[str, Axes]
+    example: Callable[[], dict[str, Tensor]]
+    """Golden inputs, which also trace the graph."""
+    half: bool = True
+    """False where float16 overflows, so that the graph stays float32 in an fp16 bundle."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A checkpoint, understood."""
+
+    system: str
+    audio: Audio
+    latents: LatentSpace
+    conditioning: Conditioning
+    schedule: NoiseSchedule
+    defaults: Defaults
+    graphs: tuple[GraphPlan, ...]
+    tokenizers: dict[str, Callable[[Path], None]] = field(default_factory=dict)
+    """File in the bundle → what writes it."""
+    loras: tuple[str, ...] = ()
+
+    def precision(self, plan: GraphPlan, wanted: Precision) -> Precision:
+        """Give the precision that a graph gets in a bundle of precision `wanted`."""
+        return wanted if plan.half else "fp32"

@@ -1,0 +1,58 @@
+"""Graphs without their weights, and weights files that several graphs share."""
+
+import hashlib
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Final, Self
+
+import numpy as np
+import onnx_ir as ir
+
+INLINE_BYTES: Final = 1024
+"""Smaller tensors stay in the graph, where shape inference can read them."""
+ALIGNMENT: Final = 4096
+"""Offsets are multiples of a page, so that a runtime may map the file."""
+
+
+class WeightsFile:
+    """A file of raw tensors in which each distinct content is stored once."""
+
+    def __init__(self, path: Path) -> None:
+        """Create the file; close it to end."""
+        self.path = path
+        self._file: BinaryIO = path.open("wb")
+        self._places: dict[str, tuple[int, int]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def store(self, model: ir.Model) -> None:
+        """Move a graph's large tensors into the file; the graph then refers to them by offset."""
+        for value in model.graph.initializers.values():
+            tensor = value.const_value
+            if tensor is None or tensor.nbytes < INLINE_BYTES or isinstance(tensor, ir.ExternalTensor):
+                continue
+            offset, length = self._place(tensor)
+            value.const_value = ir.ExternalTensor(
+                self.path.name, offset, length, tensor.dtype, shape=tensor.shape, name=str(value.name),
+                base_dir=self.path.parent,
+            )  # fmt: skip
+
+    def _place(self, tensor: ir.TensorProtocol) -> tuple[int, int]:
+        content = memoryview(np.ascontiguousarray(tensor.numpy())).cast("B")
+        key = hashlib.sha256(content).hexdigest()
+        if key not in self._places:
+            self._file.write(b"\0" * (-self._file.tell() % ALIGNMENT))
+            self._places[key] = (self._file.tell(), len(content))
+            self._file.write(content)
+        return self._places[key]
+
+
+def save_graph(model: ir.Model, path: Path) -> None:
+    """Write a graph whose large tensors are in a weights file beside it."""
+    ir.save(model, path)

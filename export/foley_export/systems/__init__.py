@@ -1,0 +1,24 @@
+"""One file per system turns a checkpoint's folder into modules and manifest facts; nothing else asks which it is."""
+
+from collections.abc import Sequence
+
+from foley.errors import CheckpointError
+from foley_export.checkpoint import Checkpoint
+from foley_export.lora import Lora
+from foley_export.model import Model
+from foley_export.systems import auffusion
+
+SYSTEMS = (auffusion,)
+
+
+def read_model(checkpoint: Checkpoint, loras: Sequence[Lora] = ()) -> Model:
+    """Find the system that a checkpoint belongs to and read it.
+
+    Raises:
+        CheckpointError: no system knows the layout, or the one that does finds something missing.
+    """
+    for system in SYSTEMS:
+        if system.recognises(checkpoint):
+            return system.read_model(checkpoint, loras)
+    looked = "; ".join(system.LAYOUTS for system in SYSTEMS)
+    raise CheckpointError(f"{checkpoint.name} has no known layout; looked in {checkpoint.folder} for {looked}")

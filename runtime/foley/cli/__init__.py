@@ -1,0 +1,81 @@
+"""The `foley` command.
+
+Misuse prints one line on stderr and exits 2, failure exits 1, an interrupt 130.
+"""
+
+import sys
+import warnings
+from importlib.metadata import entry_points
+
+import click
+
+from foley.cli.doctor import doctor
+from foley.cli.generate import generate
+from foley.cli.inspect import inspect
+from foley.cli.verify import verify
+from foley.errors import FoleyError, UsageError
+
+INTERRUPTED = 130
+BROKEN_PIPE = 1
+COMMAND_GROUP = "foley.commands"
+"""Entry points through which the export and bench packages add their commands; the runtime imports neither."""
+
+
+class Commands(click.Group):
+    """The runtime's own commands, and those of installed packages."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Give all command names, sorted."""
+        added = [point.name for point in entry_points(group=COMMAND_GROUP)]
+        return sorted({*super().list_commands(ctx), *added})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Find a command, importing its package only now."""
+        own = super().get_command(ctx, cmd_name)
+        if own is not None:
+            return own
+        for point in entry_points(group=COMMAND_GROUP, name=cmd_name):
+            command = point.load()
+            if isinstance(command, click.Command):
+                return command
+        return None
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="foley")
+def cli() -> None:
+    """Text to sound: export a trained latent diffusion model once, generate anywhere without torch."""
+
+
+for _command in (generate, inspect, verify, doctor):
+    cli.add_command(_command)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit the process."""
+    warnings.showwarning = _show_warning
+    try:
+        cli.main(arguments, prog_name="foley", standalone_mode=False)
+    except FoleyError as error:
+        _fail(str(error), error.exit_code)
+    except click.ClickException as error:
+        _fail(error.format_message(), error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("interrupted; nothing half-written was kept", INTERRUPTED)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(BROKEN_PIPE)
+    except OSError as error:
+        _fail(f"{error.filename or 'a file'}: {error.strerror or error}", UsageError.exit_code)
+    except MemoryError:
+        _fail("out of memory; use fewer seconds, a smaller --max-batch or a smaller model", 1)
+
+
+def _fail(message: str, code: int) -> None:
+    click.echo(f"foley: {' '.join(message.split())}", err=True)
+    sys.exit(code)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
+    if issubclass(category, UserWarning):
+        click.echo(f"foley: warning: {message}", err=True)

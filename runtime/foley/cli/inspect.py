@@ -1,0 +1,79 @@
+"""`foley inspect`: what a bundle holds."""
+
+from pathlib import Path
+
+import click
+import msgspec
+
+from foley.bundle import Bundle, load_bundle
+from foley.manifest import Graph, Manifest, Tensor
+
+MIB = 1 << 20
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON.")
+def inspect(bundle: Path, *, as_json: bool) -> None:
+    """Print what BUNDLE holds: system, precision, graphs with their shapes, sizes and defaults."""
+    loaded = load_bundle(bundle, verify_files=False)
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(loaded.manifest), indent=2).decode())
+        return
+    for line in _lines(loaded):
+        click.echo(line)
+
+
+def _lines(bundle: Bundle) -> list[str]:
+    manifest = bundle.manifest
+    size = sum(record.bytes for record in manifest.files.values())
+    return [
+        f"{bundle.folder}: {manifest.system}, {manifest.precision}, {size / MIB:.1f} MiB, schema {manifest.schema_version}",
+        f"from      {_source(manifest)}",
+        f"made by   {', '.join(f'{name} {version}' for name, version in manifest.created_by.items())}",
+        f"audio     {manifest.audio.sample_rate_hz} Hz, {manifest.audio.mel_bins} mel bins, "
+        f"hop {manifest.audio.hop_samples} samples",
+        f"latents   {manifest.latents.channels}×{manifest.latents.height}×columns, "
+        f"{_column_ms(manifest):g} ms a column, in steps of {manifest.latents.column_multiple}",
+        f"prompts   {_conditioning(manifest)}",
+        f"schedule  {_schedule(manifest)}",
+        f"defaults  {manifest.defaults.sampler}, {manifest.defaults.steps} steps, "
+        f"guidance {manifest.defaults.guidance:g}, {manifest.defaults.seconds:g} s",
+        "graphs",
+        *(line for name, graph in manifest.graphs.items() for line in _graph(bundle, name, graph)),
+    ]
+
+
+def _source(manifest: Manifest) -> str:
+    source = manifest.source
+    revision = f"@{source.revision}" if source.revision else ""
+    loras = f", LoRA {', '.join(source.loras)}" if source.loras else ""
+    return f"{source.name}{revision} (sha256 {source.sha256[:12]}…){loras}"
+
+
+def _column_ms(manifest: Manifest) -> float:
+    return 1000 * manifest.audio.hop_samples * manifest.latents.frames_per_column / manifest.audio.sample_rate_hz
+
+
+def _conditioning(manifest: Manifest) -> str:
+    conditioning = manifest.conditioning
+    encoders = ", ".join(f"{encoder.graph} (up to {encoder.max_tokens} tokens)" for encoder in conditioning.encoders)
+    shape = f"[{conditioning.context_length},{conditioning.context_width}]"
+    return f"{encoders} → {shape}; without a prompt: {conditioning.unconditional.replace('_', ' ')}"
+
+
+def _schedule(manifest: Manifest) -> str:
+    schedule = manifest.schedule
+    betas = "explicit betas" if schedule.trained_betas else f"β {schedule.beta_start:g}…{schedule.beta_end:g}"
+    return f"{schedule.prediction_type}, {schedule.num_train_timesteps} steps, {betas} {schedule.beta_schedule}"
+
+
+def _graph(bundle: Bundle, name: str, graph: Graph) -> list[str]:
+    size = bundle.manifest.files[graph.weights].bytes / MIB
+    spellings = f", spelt for {', '.join(graph.engines)}" if graph.engines else ""
+    head = f"  {name}  {graph.precision}, {size:.1f} MiB of weights{spellings}, {graph.snr_db:.0f} dB against torch"
+    return [head, f"    in   {_tensors(graph.inputs)}", f"    out  {_tensors(graph.outputs)}"]
+
+
+def _tensors(tensors: tuple[Tensor, ...]) -> str:
+    return " · ".join(f"{tensor.name} [{','.join(map(str, tensor.shape))}]" for tensor in tensors)

@@ -1,0 +1,77 @@
+"""Prompts from arguments, a file or standard input."""
+
+import csv
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Final
+
+from foley.errors import RequestError
+
+COLUMNS: Final = ("prompt", "caption", "text")
+"""Names of a CSV column or JSON key that holds the prompt, the first found is read."""
+
+
+def read_prompts(arguments: tuple[str, ...], file: Path | None) -> list[str]:
+    """Gather prompts: the arguments, then a file's, or standard input's lines where neither is given.
+
+    Raises:
+        RequestError: there are none, or the file cannot be read.
+    """
+    prompts = list(arguments)
+    if file is not None:
+        prompts += _from_file(file)
+    elif not prompts and not sys.stdin.isatty():
+        prompts += _lines(sys.stdin.read())
+    if not prompts:
+        raise RequestError("there is no prompt; give one as an argument, with --prompts FILE or on standard input")
+    return prompts
+
+
+def _from_file(file: Path) -> list[str]:
+    if str(file) == "-":
+        return _lines(sys.stdin.read())
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise RequestError(f"--prompts {file} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise RequestError(f"--prompts {file} is not UTF-8 text: {error.reason} at byte {error.start}") from error
+    readers = {".csv": _csv, ".jsonl": _json_lines, ".ndjson": _json_lines}
+    return readers.get(file.suffix.lower(), lambda content, _: _lines(content))(text, file)
+
+
+def _lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _csv(text: str, file: Path) -> list[str]:
+    rows = csv.DictReader(io.StringIO(text))
+    column = next((name for name in COLUMNS if name in (rows.fieldnames or ())), None)
+    if column is None:
+        raise RequestError(
+            f"--prompts {file} has columns {', '.join(rows.fieldnames or ()) or 'none'}; "
+            f"expected one named {', '.join(COLUMNS)}"
+        )
+    return [row[column] or "" for row in rows]
+
+
+def _json_lines(text: str, file: Path) -> list[str]:
+    return [_json_prompt(line, f"--prompts {file}, line {number}") for number, line in _numbered(text)]
+
+
+def _numbered(text: str) -> list[tuple[int, str]]:
+    return [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+
+
+def _json_prompt(line: str, place: str) -> str:
+    try:
+        value = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise RequestError(f"{place} is not JSON: {error.msg}") from error
+    if isinstance(value, dict):
+        value = next((value[name] for name in COLUMNS if name in value), None)
+    if not isinstance(value, str):
+        raise RequestError(f"{place} holds no prompt; expected a string, or an object with {', '.join(COLUMNS)}")
+    return value

@@ -1,0 +1,40 @@
+"""`foley verify`: an engine against torch's recorded outputs."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+import foley_engines
+from foley.bundle import load_bundle
+from foley.errors import VerificationError
+from foley.verify import GraphReport, verify as verify_bundle
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--engine", default="cpu", show_default=True, help="cpu, cuda or tensorrt.")
+@click.option("--threads", type=click.IntRange(min=1), help="Cores for one operator; all by default.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON line for each graph.")
+def verify(bundle: Path, engine: str, threads: int | None, *, as_json: bool) -> None:
+    """Run every graph of BUNDLE on its recorded inputs and compare with torch's float32 outputs."""
+    foley_engines.choose(engine)
+    failed = []
+    for report in verify_bundle(load_bundle(bundle), engine=engine, threads=threads):
+        click.echo(json.dumps({**asdict(report), "passed": report.passed}) if as_json else _line(report))
+        failed += [] if report.passed else [report]
+    if failed:
+        first = failed[0]
+        raise VerificationError(
+            f"{first.graph} in engine {engine}: {first.snr_db:.1f} dB against torch, the floor of {first.precision} is "
+            f"{first.floor_db:g} dB; do not use this engine for this bundle"
+        )
+
+
+def _line(report: GraphReport) -> str:
+    verdict = "ok" if report.passed else "BELOW THE FLOOR"
+    return (
+        f"{report.graph:<16} {report.precision}  SNR {report.snr_db:6.1f} dB (floor {report.floor_db:g})  "
+        f"worst error {report.worst_error:.1e}  {verdict}"
+    )

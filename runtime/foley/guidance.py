@@ -1,0 +1,66 @@
+"""Guidance as rows: a clip's model output is a weighted sum of U-Net outputs under different conditioning.
+
+Classifier-free guidance (Ho & Salimans 2022) with several prompts (Liu et al. 2022, composable diffusion):
+
+    y = y_none + g · Σ wᵢ (yᵢ − y_none)  =  (1 − g·Σwᵢ) · y_none + Σ g·wᵢ · yᵢ
+
+A row whose weight is zero is not run; so one prompt at g = 1 costs one row.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foley.errors import RequestError
+
+Context = NDArray[np.float32]  # [L,D]
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One U-Net evaluation of a clip."""
+
+    context: Context
+    weight: float
+
+
+@dataclass(frozen=True, eq=False)
+class Guidance:
+    """The rows of a clip, while it is guided and after."""
+
+    guided: tuple[Row, ...]
+    unguided: tuple[Row, ...]
+    stop: float
+    """The fraction of the steps that is guided, from the first."""
+
+    def rows(self, step: int, steps: int) -> tuple[Row, ...]:
+        """Give the rows of step `step` (from 0) of `steps`."""
+        return self.guided if step < self.stop * steps else self.unguided
+
+
+def guide(
+    prompts: Sequence[Row], unconditional: Context, *, scale: float, stop: float = 1.0
+) -> Guidance:
+    """Turn weighted prompts into rows, the unconditional one first.
+
+    `scale` is the guidance scale g; at 1 or below guidance is off, as in diffusers.
+
+    Raises:
+        RequestError: the scale is negative or not finite, or `stop` is outside [0,1].
+    """
+    if not math.isfinite(scale) or scale < 0:
+        raise RequestError(f"guidance is {scale}, expected a finite number from 0 (1 or less: off; 7.5 is usual)")
+    if not 0 <= stop <= 1:
+        raise RequestError(f"guidance stop is {stop}, expected a fraction of the steps from 0 to 1")
+    unguided = _rows(prompts, unconditional, 1.0)
+    return Guidance(_rows(prompts, unconditional, scale) if scale > 1 else unguided, unguided, stop)
+
+
+def _rows(prompts: Sequence[Row], unconditional: Context, scale: float) -> tuple[Row, ...]:
+    total = sum(prompt.weight for prompt in prompts)
+    rows = [Row(unconditional, 1.0 - scale * total)]
+    rows += [Row(prompt.context, scale * prompt.weight) for prompt in prompts]
+    return tuple(row for row in rows if abs(row.weight) > 1e-9)

@@ -1,0 +1,193 @@
+"""`bundle.json`: everything about a model that the runtime needs to know, typed and checked on load."""
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from foley.errors import BundleError
+from foley.schedule import NoiseSchedule
+
+SCHEMA_VERSION = 1
+
+Precision = Literal["fp32", "fp16"]
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+RelativePath = Annotated[str, msgspec.Meta(pattern=r"^(?!\.\.?(/|$))[^/\\:]+(/(?!\.\.?(/|$))[^/\\:]+)*$")]
+
+
+class Facts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A part of the manifest: immutable, and an unknown key in the file is an error."""
+
+
+class Source(Facts, kw_only=True):
+    """Where the weights come from."""
+
+    name: str
+    """The hub id, or the name of the checkpoint's folder."""
+    revision: str | None
+    """The hub's commit, None for a folder."""
+    sha256: Sha256
+    """Digest over the names and contents of every checkpoint file that was read."""
+    loras: tuple[str, ...] = ()
+    """`name@scale` of every LoRA fused into the weights, in order."""
+
+
+class Audio(Facts, kw_only=True):
+    """What comes out of the vocoder."""
+
+    sample_rate_hz: Positive
+    hop_samples: Positive
+    """Samples a mel frame."""
+    mel_bins: Positive
+
+
+class LatentSpace(Facts, kw_only=True):
+    """The latents' shape [channels, height, columns] and how columns become time."""
+
+    channels: Positive
+    height: Positive
+    """Size of the axis that is not time."""
+    time_axis: Literal["width"] = "width"
+    column_multiple: Positive
+    """The U-Net takes a number of columns that is a multiple of this."""
+    default_columns: Positive
+    frames_per_column: Positive
+    """Mel frames a latent column."""
+
+
+class TextEncoder(Facts, kw_only=True):
+    """One text encoder: its graph, its tokenizer, and how a prompt becomes ids."""
+
+    graph: str
+    tokenizer: RelativePath
+    max_tokens: Positive
+    """Longest sequence that the encoder takes, special tokens included; a longer prompt is cut, its last token kept."""
+    pad_to: Positive
+    """Ids are padded to at least this length."""
+    pad_id: int
+    dynamic_length: bool
+    """True where a prompt longer than `pad_to` is encoded whole and cut after the encoder."""
+
+
+class Conditioning(Facts, kw_only=True):
+    """How prompts become the rows that the U-Net attends to."""
+
+    encoders: Annotated[tuple[TextEncoder, ...], msgspec.Meta(min_length=1)]
+    """Their contexts are joined along the token axis."""
+    context_length: Positive
+    """L, over all encoders."""
+    context_width: Positive
+    """D."""
+    unconditional: Literal["zeros", "empty_prompt"]
+    """What stands for no prompt under guidance: a context of zeros, or the encoded empty string."""
+
+
+class Defaults(Facts, kw_only=True):
+    """What a request gets where it says nothing."""
+
+    steps: Positive
+    guidance: float
+    sampler: str
+    seconds: float
+
+
+class Tensor(Facts, kw_only=True):
+    """One input or output of a graph."""
+
+    name: str
+    dtype: Literal["float32", "int64"]
+    shape: tuple[int | str, ...]
+
+
+class Graph(Facts, kw_only=True):
+    """One ONNX graph."""
+
+    file: RelativePath
+    """Standard ONNX operators only."""
+    weights: RelativePath
+    """External weights; several graphs may share the file."""
+    engines: dict[str, RelativePath] = {}
+    """Spellings of the same graph for one engine each, over the same weights."""
+    precision: Precision
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    golden: RelativePath
+    """Recorded inputs, and outputs computed by torch in float32."""
+    snr_db: float
+    """Signal-to-noise ratio of the graph against torch at export, in ONNX Runtime on the CPU; the worst output."""
+
+
+class FileRecord(Facts, kw_only=True):
+    """A file's size in bytes and digest."""
+
+    bytes: Annotated[int, msgspec.Meta(ge=0)]
+    sha256: Sha256
+
+
+class Manifest(Facts, kw_only=True):
+    """The whole of `bundle.json`."""
+
+    schema_version: Positive
+    system: str
+    """The family of models, for people to read; nothing depends on it."""
+    precision: Precision
+    source: Source
+    created_by: dict[str, str]
+    """Versions of the libraries that wrote the bundle."""
+    audio: Audio
+    latents: LatentSpace
+    conditioning: Conditioning
+    schedule: NoiseSchedule
+    defaults: Defaults
+    graphs: dict[str, Graph]
+    files: dict[RelativePath, FileRecord]
+    """Every file of the bundle but the manifest itself."""
+
+
+class _Version(msgspec.Struct):
+    schema_version: int
+
+
+def encode(manifest: Manifest) -> bytes:
+    """Write a manifest as indented JSON."""
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+
+
+def decode(text: bytes, place: str) -> Manifest:
+    """Read a manifest; `place` names it in messages.
+
+    Raises:
+        BundleError: it is not JSON, of a newer schema, or a key is unknown, missing or of the wrong type; the key is named.
+    """
+    _check_version(text, place)
+    try:
+        manifest = msgspec.json.decode(text, type=Manifest)
+    except msgspec.DecodeError as error:
+        raise BundleError(f"{place}: {error}; export the bundle again, or upgrade foley") from error
+    _check_references(manifest, place)
+    return manifest
+
+
+def _check_version(text: bytes, place: str) -> None:
+    try:
+        version = msgspec.json.decode(text, type=_Version).schema_version
+    except msgspec.DecodeError as error:
+        raise BundleError(f"{place} is not a foley manifest: {error}; export the bundle again") from error
+    if version > SCHEMA_VERSION:
+        raise BundleError(
+            f"{place} has schema version {version}, this foley reads up to {SCHEMA_VERSION}; "
+            "upgrade with: pip install -U foley"
+        )
+
+
+def _check_references(manifest: Manifest, place: str) -> None:
+    """Every file and graph that one part names must be listed in another."""
+    for name, graph in manifest.graphs.items():
+        for file in (graph.file, graph.weights, graph.golden, *graph.engines.values()):
+            if file not in manifest.files:
+                raise BundleError(f"{place}: graphs.{name} names {file}, which files does not list")
+    for encoder in manifest.conditioning.encoders:
+        if encoder.graph not in manifest.graphs:
+            raise BundleError(f"{place}: conditioning names graph {encoder.graph!r}, which graphs does not have")
+        if encoder.tokenizer not in manifest.files:
+            raise BundleError(f"{place}: conditioning names {encoder.tokenizer}, which files does not list")

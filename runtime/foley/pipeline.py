@@ -1,0 +1,245 @@
+"""Prompt to waveform: encode, denoise, decode, vocode, each through a bound graph."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Self, Unpack, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+import foley_engines
+from foley.bundle import Bundle, load_bundle
+from foley.clip import Clip, Timings
+from foley.contract import DENOISE_STEP, LATENT_DECODER, LATENTS, MEL, VOCODER, WAVEFORM
+from foley.denoise import Batch, Latents, Slot, Step
+from foley.errors import RequestError
+from foley.guidance import Row, guide
+from foley.noise import NoiseStream
+from foley.prompt import Context, Part, Prompt, PromptEncoder
+from foley.request import Knobs, Request, make_request
+from foley.samplers import sampler_table
+from foley_engines import Engine
+
+OnStep = Callable[[Step], None]
+
+
+class Pipeline:
+    """A bundle's graphs in one engine. Graphs are loaded when they are first needed, and freed by `close`."""
+
+    def __init__(self, bundle: Bundle, *, engine: str = "cpu", threads: int | None = None) -> None:
+        """Take a loaded bundle.
+
+        Raises:
+            EngineUnavailableError: the engine cannot run here; the message says what to install.
+        """
+        foley_engines.choose(engine)
+        self.bundle = bundle
+        self.engine = engine
+        self._threads = threads
+        self._engines: dict[str, Engine] = {}
+
+    def generate(
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        *,
+        latents: NDArray[np.float32] | None = None,
+        on_step: OnStep | None = None,
+        **knobs: Unpack[Knobs],
+    ) -> list[Clip]:
+        """Generate clips, `count` for each prompt.
+
+        Args:
+            prompts: a text, weighted `Part`s that guide one clip together, or several of either.
+            latents: starting noise float32 [clips,C,H,W] of unit variance, in place of the seeds' first draw.
+            on_step: called after each graph call.
+            knobs: seconds, steps, guidance, sampler, seed, negative, count and more: see `foley.request.Knobs`.
+
+        Raises:
+            RequestError: a knob is out of range.
+            EngineError: a graph fails.
+        """
+        generation = self.start(self.request(prompts, **knobs), latents=latents)
+        for step in generation:
+            if on_step is not None:
+                on_step(step)
+        return generation.clips()
+
+    def request(self, prompts: Prompt | Sequence[Prompt], **knobs: Unpack[Knobs]) -> Request:
+        """Fill and check a request for `start`.
+
+        Raises:
+            RequestError: a knob is out of range.
+        """
+        return make_request(self.bundle.manifest.defaults, prompts, **knobs)
+
+    def start(self, request: Request, *, latents: NDArray[np.float32] | None = None) -> "Generation":
+        """Encode a request's prompts and stand ready to denoise, step by step, as the caller iterates.
+
+        Raises:
+            RequestError: the sampler, its options, the guidance or the latents do not fit.
+        """
+        return Generation(self, request, latents)
+
+    def decode(self, latents: Latents) -> NDArray[np.float32]:
+        """Decode latents [C,H,W] to log-mel [M,T]; any step's latents will do, for a preview."""
+        return self._run_one(LATENT_DECODER, LATENTS, MEL, latents)
+
+    def vocode(self, mel: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Turn log-mel [M,T] into a waveform [N] in [-1,1]."""
+        return self._run_one(VOCODER, MEL, WAVEFORM, mel)
+
+    def graph(self, name: str) -> Engine:
+        """Give a graph, loaded."""
+        if name not in self._engines:
+            file = self.bundle.graph_file(name, self.engine)
+            self._engines[name] = foley_engines.open(file, engine=self.engine, threads=self._threads)
+        return self._engines[name]
+
+    @cached_property
+    def prompts(self) -> PromptEncoder:
+        """The text encoders."""
+        conditioning = self.bundle.manifest.conditioning
+        graphs = {encoder.graph: self.graph(encoder.graph) for encoder in conditioning.encoders}
+        return PromptEncoder(conditioning, self.bundle.folder, graphs)
+
+    def close(self) -> None:
+        """Free every graph."""
+        self.__dict__.pop("prompts", None)
+        for engine in self._engines.values():
+            engine.close()
+        self._engines.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _run_one(self, graph: str, given: str, wanted: str, value: NDArray[np.float32]) -> NDArray[np.float32]:
+        session = self.graph(graph).bind(**{given: (1, *value.shape)})
+        session[given].write(np.ascontiguousarray(value[None]))
+        session.run()
+        return cast("NDArray[np.float32]", session[wanted].read()[0])
+
+
+class Generation:
+    """A request on its way. Iterate to denoise; stop iterating to cancel; then take the clips."""
+
+    def __init__(self, pipeline: Pipeline, request: Request, latents: NDArray[np.float32] | None = None) -> None:
+        self._pipeline = pipeline
+        self.request = request
+        manifest = pipeline.bundle.manifest
+        self._table = sampler_table(
+            request.sampler, manifest.schedule, request.steps, eta=request.eta, spacing=request.spacing
+        )
+        columns = request.columns(manifest.latents, manifest.audio)
+        self._shape = (manifest.latents.channels, manifest.latents.height, columns)
+        self._check_latents(latents)
+        begin = time.perf_counter()
+        self._slots = self._make_slots(latents)
+        self._encode_ms = _since(begin)
+        self._denoise_ms = 0.0
+
+    @property
+    def total_steps(self) -> int:
+        """Graph calls in all."""
+        batches = -(-len(self._slots) // self.request.max_batch)
+        return batches * len(self._table.timesteps)
+
+    def __iter__(self) -> Iterator[Step]:
+        """Denoise, batch after batch; each `Step` counts over the whole request."""
+        denoiser = self._pipeline.graph(DENOISE_STEP)
+        done = 0
+        for first in range(0, len(self._slots), self.request.max_batch):
+            batch = Batch(denoiser, self._slots[first : first + self.request.max_batch])
+            begin = time.perf_counter()
+            for step in batch:
+                self._denoise_ms += _since(begin)
+                done += 1
+                yield Step(done, self.total_steps, batch)
+                begin = time.perf_counter()
+            batch.latents()
+
+    def clips(self) -> list[Clip]:
+        """Decode and vocode the finished latents.
+
+        Raises:
+            RequestError: the loop has not run to its end.
+        """
+        unfinished = sum(not slot.done for slot in self._slots)
+        if unfinished:
+            raise RequestError(f"{unfinished} clips are not denoised yet; iterate the generation to its end first")
+        return [self._clip(index, slot.latents) for index, slot in enumerate(self._slots)]
+
+    def _clip(self, index: int, latents: Latents) -> Clip:
+        audio = self._pipeline.bundle.manifest.audio
+        begin = time.perf_counter()
+        mel = self._pipeline.decode(latents)
+        decode_ms = _since(begin)
+        begin = time.perf_counter()
+        samples = self._pipeline.vocode(mel)[: self.request.samples(audio)]
+        timings = Timings(self._encode_ms, self._denoise_ms, len(self._table.timesteps), decode_ms, _since(begin))
+        return Clip(
+            prompt=_title(self.request.prompts[index]),
+            seed=self.request.seeds[index],
+            samples=samples,
+            sample_rate_hz=audio.sample_rate_hz,
+            hop_samples=audio.hop_samples,
+            latents=latents,
+            mel=mel,
+            timings=timings,
+        )
+
+    def _make_slots(self, latents: NDArray[np.float32] | None) -> list[Slot]:
+        contexts, none = self._contexts()
+        slots = []
+        for index, (prompt, seed) in enumerate(zip(self.request.prompts, self.request.seeds, strict=True)):
+            rows = [Row(contexts[part.text], part.weight) for part in prompt]
+            guidance = guide(rows, none, scale=self.request.guidance, stop=self.request.guidance_stop)
+            noise = NoiseStream(seed)
+            start = noise.normal(self._shape) if latents is None else latents[index]
+            slots.append(Slot(self._table, guidance, noise, start * np.float32(self._table.initial_scale)))
+        return slots
+
+    def _contexts(self) -> tuple[dict[str, Context], Context]:
+        encoder, negative = self._pipeline.prompts, self.request.negative
+        texts = [part.text for prompt in self.request.prompts for part in prompt]
+        if negative is None:
+            return encoder.contexts(texts), encoder.unconditional()
+        contexts = encoder.contexts([*texts, negative])
+        return contexts, contexts[negative]
+
+    def _check_latents(self, latents: NDArray[np.float32] | None) -> None:
+        expected = (len(self.request.prompts), *self._shape)
+        if latents is None or (latents.shape == expected and latents.dtype == np.float32):
+            return
+        raise RequestError(f"latents are {latents.dtype} {list(latents.shape)}, expected float32 {list(expected)}")
+
+
+def load(
+    bundle: str | Path, *, engine: str = "cpu", threads: int | None = None, verify_files: bool = True
+) -> Pipeline:
+    """Load a bundle for an engine.
+
+    `threads` is the number of cores for one operator (None: all); `verify_files=False` skips the digests of the files.
+
+    Raises:
+        BundleError: the bundle is missing, damaged or newer than this foley.
+        EngineUnavailableError: the engine cannot run here; the message says what to install.
+    """
+    foley_engines.choose(engine)
+    return Pipeline(load_bundle(bundle, verify_files=verify_files), engine=engine, threads=threads)
+
+
+def _title(prompt: tuple[Part, ...]) -> str:
+    """Join a prompt's parts as a person would read them."""
+    return " + ".join(part.text if part.weight == 1 else f"{part.text} ({part.weight:g})" for part in prompt)
+
+
+def _since(begin: float) -> float:
+    return (time.perf_counter() - begin) * 1e3
