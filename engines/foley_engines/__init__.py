@@ -1,11 +1,11 @@
 """Run a graph: open it in an engine, bind its shapes once, run it many times.
 
-    with foley_engines.open("denoise_step.onnx", engine="cpu") as engine:
-        session = engine.bind(state=(1, 4, 4, 32, 128), ...)
-        session["state"].write(array)
-        session.run()
-        session["next_state"].read()
-        session.feed("state", "next_state")
+with foley_engines.open("denoise_step.onnx", engine="cpu") as engine:
+session = engine.bind(state=(1, 4, 4, 32, 128), ...)
+session["state"].write(array)
+session.run()
+session["next_state"].read()
+session.feed("state", "next_state")
 """
 
 from pathlib import Path
@@ -27,11 +27,16 @@ __all__ = [
 ]
 
 
-def open(graph: str | Path, *, engine: str, threads: int | None = None) -> Engine:  # noqa: A001
+def open(  # noqa: A001
+    graph: str | Path, *, engine: str, threads: int | None = None, optimise: bool = True
+) -> Engine:
     """Open an ONNX graph in the named engine; the caller closes it, or uses it in a `with`.
+
+    `threads` is the number of cores for one operator (None: all); without `optimise` a graph loads faster and runs
+    slower.
 
     Raises:
         EngineUnavailableError: the engine cannot run here; the message says what to install.
         EngineError: the graph does not load.
     """
-    return open_graph(Path(graph), engine=engine, threads=threads)
+    return open_graph(Path(graph), engine=engine, threads=threads, optimise=optimise)

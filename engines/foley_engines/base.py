@@ -107,5 +107,6 @@ def _check_axis(
     first_size, first_name = sizes.setdefault(axis, (size, spec.name))
     if first_size != size:
         raise EngineError(
-            f"{graph.name}: {spec.name} has shape {list(shape)}, so its axis {axis!r} is {size}, but {first_name}'s is {first_size}"
+            f"{graph.name}: {spec.name} has shape {list(shape)}, so its axis {axis!r} is {size}, "
+            f"but that of {first_name} is {first_size}"
         )

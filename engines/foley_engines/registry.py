@@ -59,7 +59,7 @@ def choose(name: str) -> EngineChoice:
     return choice
 
 
-def open_graph(graph: Path, *, engine: str, threads: int | None = None) -> Engine:
+def open_graph(graph: Path, *, engine: str, threads: int | None = None, optimise: bool = True) -> Engine:
     """Open a graph in the named engine.
 
     Raises:
@@ -68,7 +68,7 @@ def open_graph(graph: Path, *, engine: str, threads: int | None = None) -> Engin
     """
     choice = choose(engine)
     opener = cast("Callable[..., Engine]", import_module(cast("str", choice.module)).open_graph)
-    return opener(graph, threads=threads)
+    return opener(graph, threads=threads, optimise=optimise)
 
 
 def status(name: str) -> EngineStatus:

@@ -1,8 +1,8 @@
 """Attention traced as one node, so that each engine's dialect can spell it in its own way.
 
-The tracer writes `com.microsoft.MultiHeadAttention`, whose inputs are the projections as they come, [B,L,heads·D]. From one
-node every other spelling follows by a local rewrite (`foley_export.dialect`), where finding attention again among a
-dozen traced nodes may silently find nothing.
+The tracer writes `com.microsoft.MultiHeadAttention`, whose inputs are the projections as they come, [B,L,heads·D].
+From one node every other spelling follows by a local rewrite (`foley_export.dialect`), where finding attention again
+among a dozen traced nodes may silently find nothing.
 """
 
 import torch

@@ -22,6 +22,8 @@ WEIGHT_FILES: Final = (
 )
 """Names that diffusers and transformers give weights, the first found is read: safetensors before pickles."""
 
+EXAMPLE: Final = "auffusion/auffusion-full"
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -100,38 +102,51 @@ def open_checkpoint(place: str, *, revision: str | None = None) -> Checkpoint:
     if folder.is_dir():
         return Checkpoint(folder, folder.resolve().name)
     if folder.exists():
-        raise CheckpointError(f"{place} is a file, expected a checkpoint's folder or a hub id such as auffusion/auffusion")
+        raise CheckpointError(
+            f"{place} is a file, expected a checkpoint's folder or a hub id such as auffusion/auffusion"
+        )
     if place.count("/") != 1 or place.startswith((".", "/", "~")):
-        raise CheckpointError(f"there is no folder {place}, and it is no hub id such as auffusion/auffusion")
+        raise CheckpointError(f"there is no folder {place}, and it is no hub id such as {EXAMPLE}")
     return _from_hub(place, revision)
 
 
 def _from_hub(repository: str, revision: str | None) -> Checkpoint:
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
-    from httpx import HTTPError
+    from huggingface_hub import HfApi, errors, snapshot_download
 
+    # The hub library's errors share no base of its own, and its HTTP library has changed over its versions.
+    unreachable = (errors.OfflineModeIsEnabled, *errors.HfHubHTTPError.__bases__, OSError)
     try:
         patterns = _wanted(HfApi().list_repo_files(repository, revision=revision))
         folder = Path(snapshot_download(repository, revision=revision, allow_patterns=patterns))
-    except HFValidationError as error:
-        raise CheckpointError(f"there is no folder {repository}, and it is no hub id: {error}") from error
-    except (OfflineModeIsEnabled, HTTPError, OSError) as error:
-        if isinstance(error, HfHubHTTPError) and error.response is not None and error.response.status_code in (401, 403, 404):
-            raise CheckpointError(f"the hub has no repository {repository} that you may read: {error}") from error
-        try:
-            folder = Path(snapshot_download(repository, revision=revision, local_files_only=True))
-        except (LocalEntryNotFoundError, OSError) as missing:
-            raise CheckpointError(
-                f"there is no folder {repository}, the hub cannot be reached ({type(error).__name__}) and its cache "
-                f"has no copy of {repository}; connect, or give the folder of a downloaded checkpoint"
-            ) from missing
+    except errors.HFValidationError as error:
+        raise CheckpointError(f"there is no folder {repository}, and it is no hub id: {_line(error)}") from error
+    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
+        raise CheckpointError(f"the hub has no {repository} that you may read: {_line(error)}") from error
+    except unreachable as error:
+        folder = _from_cache(repository, revision, error)
     return Checkpoint(folder, repository, folder.name)
+
+
+def _from_cache(repository: str, revision: str | None, reason: Exception) -> Path:
+    from huggingface_hub import errors, snapshot_download
+
+    try:
+        return Path(snapshot_download(repository, revision=revision, local_files_only=True))
+    except (errors.LocalEntryNotFoundError, OSError) as error:
+        raise CheckpointError(
+            f"there is no folder {repository}, the hub cannot be reached ({type(reason).__name__}) and its cache has "
+            f"no copy of {repository}; connect, or give the folder of a downloaded checkpoint"
+        ) from error
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _wanted(files: Iterable[str]) -> list[str]:
     """Choose what to download: every small file, and one file of weights a component."""
-    chosen, weighted = [], {}
+    chosen: list[str] = []
+    weighted: dict[str, list[str]] = {}
     for file in files:
         folder, _, name = file.rpartition("/")
         if name in WEIGHT_FILES:

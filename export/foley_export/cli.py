@@ -27,7 +27,8 @@ def export(
     """
     _check_libraries()
     from foley_export.checkpoint import open_checkpoint
-    from foley_export.export import Options, export as export_bundle
+    from foley_export.export import Options
+    from foley_export.export import export as export_bundle
     from foley_export.libraries import quiet_libraries
     from foley_export.lora import parse_lora
 
@@ -65,7 +66,9 @@ def _check_libraries() -> None:
         except ModuleNotFoundError as error:
             if error.name != name:
                 raise
-            raise UsageError(f"foley export needs {name}, which is not installed; install it with: {INSTALL}") from error
+            raise UsageError(
+                f"foley export needs {name}, which is not installed; install it with: {INSTALL}"
+            ) from error
 
 
 INSTALL = "pip install 'foley[export]'"

@@ -1,7 +1,7 @@
 """One traced graph, spelt for each engine by local rewrites.
 
-The tracer leaves attention as one `com.microsoft.MultiHeadAttention` node. ONNX Runtime's CPU provider runs that node as
-it is, without holding the map of scores; everything else gets standard operators.
+The tracer leaves attention as one `com.microsoft.MultiHeadAttention` node. ONNX Runtime's CPU provider runs that node
+as it is, without holding the map of scores; everything else gets standard operators.
 """
 
 from typing import Final

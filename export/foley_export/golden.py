@@ -22,4 +22,4 @@ def record(plan: GraphPlan, module: nn.Module) -> Recording:
 
 def write_recording(recording: Recording, path: Path) -> None:
     """Write a recording as a compressed .npz without pickles."""
-    np.savez_compressed(path, allow_pickle=False, **recording)  # type: ignore[arg-type]
+    np.savez_compressed(path, allow_pickle=False, **recording)

@@ -55,10 +55,10 @@ class LatentDecoder(nn.Module):
     (Auffusion, `denormalize_spectrogram`).
     """
 
-    def __init__(self, vae: nn.Module, scaling_factor: float) -> None:
+    def __init__(self, post_quant_conv: nn.Module | None, decoder: nn.Module, scaling_factor: float) -> None:
         super().__init__()
-        self.post_quant_conv = vae.post_quant_conv
-        self.decoder = vae.decoder
+        self.post_quant_conv = post_quant_conv
+        self.decoder = decoder
         self.scaling_factor = scaling_factor
         self.dtype = torch.float32
 
@@ -67,7 +67,7 @@ class LatentDecoder(nn.Module):
         scaled = (latents / self.scaling_factor).to(self.dtype)
         if self.post_quant_conv is not None:
             scaled = self.post_quant_conv(scaled)
-        picture = self.decoder(scaled)[:, 0].float()
+        picture: Tensor = self.decoder(scaled)[:, 0].float()
         unit = (picture / 2 + 0.5).clamp(0, 1).flip(1)
         return unit * (LOG_MEL_MAX - LOG_MEL_MIN) + LOG_MEL_MIN
 

@@ -57,7 +57,9 @@ def lora_parts(lora: Lora) -> set[str]:
 
 def _read(lora: Lora) -> tuple[dict[str, Any], dict[str, Any] | None]:
     if lora.file.suffix != ".safetensors" or not lora.file.is_file():
-        raise CheckpointError(f"--lora {lora.file} is no .safetensors file; give the file of a LoRA in diffusers' format")
+        raise CheckpointError(
+            f"--lora {lora.file} is no .safetensors file; give the file of a LoRA in diffusers' format"
+        )
     try:
         state, alphas = StableDiffusionLoraLoaderMixin.lora_state_dict(str(lora.file), local_files_only=True)
     except Exception as error:  # diffusers raises many kinds for one unreadable file
@@ -106,4 +108,6 @@ def parse_lora(text: str) -> Lora:
     try:
         return Lora(Path(name), float(scale))
     except ValueError as error:
-        raise CheckpointError(f"--lora {text}: the scale is {scale!r}, expected a number, as in file.safetensors@0.8") from error
+        raise CheckpointError(
+            f"--lora {text}: the scale is {scale!r}, expected a number, as in file.safetensors@0.8"
+        ) from error

@@ -38,13 +38,14 @@ class WeightsFile:
             if tensor is None or tensor.nbytes < INLINE_BYTES or isinstance(tensor, ir.ExternalTensor):
                 continue
             offset, length = self._place(tensor)
+            shape = ir.Shape(tensor.numpy().shape)
             value.const_value = ir.ExternalTensor(
-                self.path.name, offset, length, tensor.dtype, shape=tensor.shape, name=str(value.name),
+                self.path.name, offset, length, tensor.dtype, shape=shape, name=str(value.name),
                 base_dir=self.path.parent,
             )  # fmt: skip
 
     def _place(self, tensor: ir.TensorProtocol) -> tuple[int, int]:
-        content = memoryview(np.ascontiguousarray(tensor.numpy())).cast("B")
+        content = np.ascontiguousarray(tensor.numpy()).reshape(-1).view(np.uint8).data
         key = hashlib.sha256(content).hexdigest()
         if key not in self._places:
             self._file.write(b"\0" * (-self._file.tell() % ALIGNMENT))

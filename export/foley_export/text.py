@@ -115,18 +115,21 @@ def _roberta_buffers(config: dict[str, Any]) -> State:
 
 
 def _make_clip(config: dict[str, Any]) -> nn.Module:
-    return transformers.CLIPTextModel(transformers.CLIPTextConfig(**_known(transformers.CLIPTextConfig, config)))
+    model: nn.Module = transformers.CLIPTextModel(transformers.CLIPTextConfig(**_known(config)))
+    return model
 
 
 def _make_t5(config: dict[str, Any]) -> nn.Module:
-    return transformers.T5EncoderModel(transformers.T5Config(**_known(transformers.T5Config, config)))
+    model: nn.Module = transformers.T5EncoderModel(transformers.T5Config(**_known(config)))
+    return model
 
 
 def _make_clap(config: dict[str, Any]) -> nn.Module:
-    return transformers.ClapTextModelWithProjection(ClapTextConfig(**_known(ClapTextConfig, config)))
+    model: nn.Module = transformers.ClapTextModelWithProjection(ClapTextConfig(**_known(config)))
+    return model
 
 
-def _known(_: type, config: dict[str, Any]) -> dict[str, Any]:
+def _known(config: dict[str, Any]) -> dict[str, Any]:
     """Leave out what says how a file was written, not what it holds."""
     dropped = {"architectures", "torch_dtype", "dtype", "transformers_version", "model_type", "_name_or_path"}
     return {key: value for key, value in config.items() if key not in dropped}

@@ -18,6 +18,11 @@ from foley_export.model import Axes, GraphPlan
 OPSET: Final = 20
 """The newest in which normalisations are traced to the InstanceNormalization form, ONNX Runtime's fastest on CPUs."""
 
+BATCH_AXES: Final = ("B", "R", "S")
+MAX_BATCH: Final = 63
+"""diffusers' up-sampler makes its input contiguous from 64 rows on, which the tracer would take for another graph. The
+limit does not reach the ONNX graph, where that call is nothing."""
+
 
 def trace(plan: GraphPlan, module: nn.Module) -> ir.Model:
     """Trace a wrapper over its plan's example; attention becomes one node where diffusers' blocks do it.
@@ -61,7 +66,7 @@ def _dynamic_shapes(plan: GraphPlan) -> tuple[dict[int, Any], ...]:
 def _dim(name: str, dims: dict[str, Any]) -> Any:  # noqa: ANN401 — torch's own dimension classes
     factor, mark, base = name.rpartition("*")
     if base not in dims:
-        dims[base] = Dim(base, min=1, max=1 << 16)
+        dims[base] = Dim(base, min=1, max=MAX_BATCH if base in BATCH_AXES else 1 << 16)
     return int(factor) * dims[base] if mark else dims[base]
 
 

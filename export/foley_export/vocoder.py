@@ -61,9 +61,7 @@ class ResBlock(nn.Module):
             nn.Conv1d(channels, channels, kernel, dilation=dilation, padding=(kernel - 1) * dilation // 2)
             for dilation in dilations
         )
-        self.convs2 = nn.ModuleList(
-            nn.Conv1d(channels, channels, kernel, padding=(kernel - 1) // 2) for _ in dilations
-        )
+        self.convs2 = nn.ModuleList(nn.Conv1d(channels, channels, kernel, padding=(kernel - 1) // 2) for _ in dilations)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [B,channels,T] to the same shape."""
@@ -98,7 +96,8 @@ class Generator(nn.Module):
             x = up(leaky_relu(x, SLOPE))
             blocks = self.resblocks[stage * self.kernels : (stage + 1) * self.kernels]
             x = sum(block(x) for block in blocks) / self.kernels
-        return self.conv_post(leaky_relu(x, LAST_SLOPE)).tanh()
+        waveform: Tensor = self.conv_post(leaky_relu(x, LAST_SLOPE))
+        return waveform.tanh()
 
 
 def _upsampler(channels: int, rate: int, kernel: int) -> nn.ConvTranspose1d:

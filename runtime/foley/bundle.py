@@ -133,7 +133,9 @@ def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         working = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     except OSError as error:
-        raise UsageError(f"{target.parent} cannot be written: {error.strerror}; choose another folder with -o") from error
+        raise UsageError(
+            f"{target.parent} cannot be written: {error.strerror}; choose another folder with -o"
+        ) from error
     try:
         yield working
         working.chmod(0o777 & ~current_umask())
@@ -164,4 +166,3 @@ def _swap(working: Path, target: Path) -> None:
         raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-

@@ -94,7 +94,9 @@ def audio_format(path: Path) -> tuple[str, str]:
 
 
 def _pcm_16(samples: NDArray[np.float32]) -> NDArray[np.int16]:
-    return np.clip(np.rint(samples * PCM_16_SCALE), -PCM_16_SCALE, PCM_16_SCALE - 1).astype(np.int16)
+    scaled = np.clip(np.rint(samples * PCM_16_SCALE), -PCM_16_SCALE, PCM_16_SCALE - 1)
+    whole: NDArray[np.int16] = scaled.astype(np.int16)
+    return whole
 
 
 def _write(path: Path, samples: NDArray[np.float32] | NDArray[np.int16], rate: int, kind: str, subtype: str) -> None:

@@ -15,7 +15,7 @@ LATENT_DECODER: Final = "latent_decoder"
 VOCODER: Final = "vocoder"
 
 INPUT_IDS: Final = "input_ids"  # int64 [B,L]
-TOKEN_MASK: Final = "token_mask"  # float32 [B,L], 1 for a token and 0 for padding
+TOKEN_MASK: Final = "token_mask"  # noqa: S105 — float32 [B,L], 1 for a token and 0 for padding
 CONTEXT: Final = "context"  # float32 [B,L,D] out of a text encoder, [R,L,D] into the denoising step
 
 STATE: Final = "state"  # float32 [S,K,C,H,W]

@@ -113,7 +113,9 @@ class Batch:
             return
         shape = self._active[0].latents.shape
         zeros = np.zeros(shape, np.float32)
-        noise = [slot.noise.normal(shape) if draws else zeros for slot, draws in zip(self._active, drawing, strict=True)]
+        noise = [
+            slot.noise.normal(shape) if draws else zeros for slot, draws in zip(self._active, drawing, strict=True)
+        ]
         session[NOISE].write(np.stack(noise))
 
     def _arranged(self) -> Session:

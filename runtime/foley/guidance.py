@@ -41,9 +41,7 @@ class Guidance:
         return self.guided if step < self.stop * steps else self.unguided
 
 
-def guide(
-    prompts: Sequence[Row], unconditional: Context, *, scale: float, stop: float = 1.0
-) -> Guidance:
+def guide(prompts: Sequence[Row], unconditional: Context, *, scale: float, stop: float = 1.0) -> Guidance:
     """Turn weighted prompts into rows, the unconditional one first.
 
     `scale` is the guidance scale g; at 1 or below guidance is off, as in diffusers.

@@ -19,7 +19,7 @@ class Facts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A part of the manifest: immutable, and an unknown key in the file is an error."""
 
 
-class Source(Facts, kw_only=True):
+class Source(Facts, frozen=True, kw_only=True):
     """Where the weights come from."""
 
     name: str
@@ -32,7 +32,7 @@ class Source(Facts, kw_only=True):
     """`name@scale` of every LoRA fused into the weights, in order."""
 
 
-class Audio(Facts, kw_only=True):
+class Audio(Facts, frozen=True, kw_only=True):
     """What comes out of the vocoder."""
 
     sample_rate_hz: Positive
@@ -41,7 +41,7 @@ class Audio(Facts, kw_only=True):
     mel_bins: Positive
 
 
-class LatentSpace(Facts, kw_only=True):
+class LatentSpace(Facts, frozen=True, kw_only=True):
     """The latents' shape [channels, height, columns] and how columns become time."""
 
     channels: Positive
@@ -55,7 +55,7 @@ class LatentSpace(Facts, kw_only=True):
     """Mel frames a latent column."""
 
 
-class TextEncoder(Facts, kw_only=True):
+class TextEncoder(Facts, frozen=True, kw_only=True):
     """One text encoder: its graph, its tokenizer, and how a prompt becomes ids."""
 
     graph: str
@@ -69,7 +69,7 @@ class TextEncoder(Facts, kw_only=True):
     """True where a prompt longer than `pad_to` is encoded whole and cut after the encoder."""
 
 
-class Conditioning(Facts, kw_only=True):
+class Conditioning(Facts, frozen=True, kw_only=True):
     """How prompts become the rows that the U-Net attends to."""
 
     encoders: Annotated[tuple[TextEncoder, ...], msgspec.Meta(min_length=1)]
@@ -82,7 +82,7 @@ class Conditioning(Facts, kw_only=True):
     """What stands for no prompt under guidance: a context of zeros, or the encoded empty string."""
 
 
-class Defaults(Facts, kw_only=True):
+class Defaults(Facts, frozen=True, kw_only=True):
     """What a request gets where it says nothing."""
 
     steps: Positive
@@ -91,7 +91,7 @@ class Defaults(Facts, kw_only=True):
     seconds: float
 
 
-class Tensor(Facts, kw_only=True):
+class Tensor(Facts, frozen=True, kw_only=True):
     """One input or output of a graph."""
 
     name: str
@@ -99,7 +99,7 @@ class Tensor(Facts, kw_only=True):
     shape: tuple[int | str, ...]
 
 
-class Graph(Facts, kw_only=True):
+class Graph(Facts, frozen=True, kw_only=True):
     """One ONNX graph."""
 
     file: RelativePath
@@ -117,14 +117,14 @@ class Graph(Facts, kw_only=True):
     """Signal-to-noise ratio of the graph against torch at export, in ONNX Runtime on the CPU; the worst output."""
 
 
-class FileRecord(Facts, kw_only=True):
+class FileRecord(Facts, frozen=True, kw_only=True):
     """A file's size in bytes and digest."""
 
     bytes: Annotated[int, msgspec.Meta(ge=0)]
     sha256: Sha256
 
 
-class Manifest(Facts, kw_only=True):
+class Manifest(Facts, frozen=True, kw_only=True):
     """The whole of `bundle.json`."""
 
     schema_version: Positive
@@ -157,7 +157,7 @@ def decode(text: bytes, place: str) -> Manifest:
     """Read a manifest; `place` names it in messages.
 
     Raises:
-        BundleError: it is not JSON, of a newer schema, or a key is unknown, missing or of the wrong type; the key is named.
+        BundleError: it is not JSON, of a newer schema, or a key is unknown, missing or of the wrong type, and named.
     """
     _check_version(text, place)
     try:

@@ -1,8 +1,8 @@
 """Gaussian noise that a seed makes equal to `torch.randn` on the CPU, so that a seed gives diffusers' clip.
 
-torch draws from MT19937. For 16 values or more it fills the tensor with 24-bit uniforms and turns each block of 16 into
-eight cosines and eight sines (Box–Muller); a tail that is no multiple of 16 is drawn afresh as the last 16 values. Below
-16 values it draws 53-bit uniforms one pair at a time and keeps the second value of a pair for the next call
+torch draws from MT19937. For 16 values or more it fills the tensor with 24-bit uniforms and turns each block of 16
+into eight cosines and eight sines (Box–Muller); a tail that is no multiple of 16 is drawn afresh as the last 16 values.
+Below 16 values it draws 53-bit uniforms one pair at a time and keeps the second value of a pair for the next call
 (ATen, `native/cpu/DistributionTemplates.h` and `core/DistributionsHelper.h`).
 """
 
@@ -32,7 +32,7 @@ class NoiseStream:
         """
         if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < SEED_LIMIT:
             raise RequestError(f"seed is {seed!r}, expected an integer from 0 to 2^63 - 1")
-        self._words = np.random.RandomState(int(seed) & 0xFFFFFFFF)  # noqa: NPY002 — it seeds MT19937 as torch does
+        self._words = np.random.RandomState(int(seed) & 0xFFFFFFFF)
         self._spare: float | None = None
 
     def normal(self, shape: tuple[int, ...]) -> NDArray[np.float32]:

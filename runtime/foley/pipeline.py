@@ -158,7 +158,7 @@ class Generation:
         for first in range(0, len(self._slots), self.request.max_batch):
             batch = Batch(denoiser, self._slots[first : first + self.request.max_batch])
             begin = time.perf_counter()
-            for step in batch:
+            for _ in batch:
                 self._denoise_ms += _since(begin)
                 done += 1
                 yield Step(done, self.total_steps, batch)
@@ -221,9 +221,7 @@ class Generation:
         raise RequestError(f"latents are {latents.dtype} {list(latents.shape)}, expected float32 {list(expected)}")
 
 
-def load(
-    bundle: str | Path, *, engine: str = "cpu", threads: int | None = None, verify_files: bool = True
-) -> Pipeline:
+def load(bundle: str | Path, *, engine: str = "cpu", threads: int | None = None, verify_files: bool = True) -> Pipeline:
     """Load a bundle for an engine.
 
     `threads` is the number of cores for one operator (None: all); `verify_files=False` skips the digests of the files.

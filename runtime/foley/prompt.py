@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 from foley.contract import CONTEXT, INPUT_IDS, TOKEN_MASK
 from foley.errors import BundleError, RequestError
 from foley.manifest import Conditioning, TextEncoder
-from foley_engines import Engine
+from foley_engines import Array, Engine
 
 Context = NDArray[np.float32]  # [L,D]
 
@@ -80,7 +80,7 @@ class PromptTokenizer:
                 PromptTruncatedWarning,
                 stacklevel=2,
             )
-        return cast("list[int]", encoding.ids)
+        return encoding.ids
 
     def batch(self, texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Give padded ids int64 [B,L] and their mask float32 [B,L], 1 for a token."""
@@ -125,7 +125,7 @@ class PromptEncoder:
 
 
 def _run(engine: Engine, ids: NDArray[np.int64], mask: NDArray[np.float32]) -> NDArray[np.float32]:
-    given = {INPUT_IDS: ids, TOKEN_MASK: mask}
+    given: dict[str, Array] = {INPUT_IDS: ids, TOKEN_MASK: mask}
     wanted = {name: given[name] for name in engine.inputs}
     session = engine.bind(**{name: array.shape for name, array in wanted.items()})
     for name, array in wanted.items():

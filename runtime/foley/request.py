@@ -77,7 +77,7 @@ class Request:
         return max(1, round(self.seconds * audio.sample_rate_hz))
 
 
-def make_request(  # noqa: PLR0913 — each is a knob of its own
+def make_request(
     defaults: Defaults,
     prompts: Prompt | Sequence[Prompt],
     *,

@@ -61,10 +61,9 @@ def compare(
     name: str, graph: Graph, engine: Engine, recorded: dict[str, NDArray[np.float32] | NDArray[np.int64]]
 ) -> GraphReport:
     """Run an opened graph on recorded inputs and compare its outputs with the recorded ones."""
-    inputs = [tensor.name for tensor in graph.inputs]
-    session = engine.bind(**{tensor: recorded[tensor].shape for tensor in inputs})
-    for tensor in inputs:
-        session[tensor].write(recorded[tensor])
+    session = engine.bind(**{tensor.name: recorded[tensor.name].shape for tensor in graph.inputs})
+    for tensor in graph.inputs:
+        session[tensor.name].write(recorded[tensor.name])
     session.run()
     ratios, errors = [], []
     for tensor in graph.outputs:

@@ -11,13 +11,14 @@ import sentencepiece
 import torch
 import transformers
 from click.testing import CliRunner
+from safetensors.torch import load_file
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from torch.nn.functional import conv1d, conv_transpose1d, leaky_relu
+
 from foley_bench.checkpoints import configs, shapes, write_checkpoint
 from foley_bench.checkpoints.__main__ import main
 from foley_bench.checkpoints.tokenizers import write_tokenizer
 from foley_engines.errors import UsageError
-from safetensors.torch import load_file
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-from torch.nn.functional import conv1d, conv_transpose1d, leaky_relu
 
 PROMPTS = ("a dog barking", "Loud thunder,  then rain falling on zebras!", "", "naïve café 42 's")
 MANIFESTS = Path(__file__).parent / "manifests"

@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+
 from foley.errors import RequestError
 from foley.samplers import SAMPLERS, sampler_path, sampler_table, step_matrices
 from foley.schedule import NoiseSchedule, Spacing, alphas_cumprod

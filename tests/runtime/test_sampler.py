@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+
 from foley.contract import STATE_SLOTS
 from foley.errors import BundleError, RequestError
 from foley.samplers import SAMPLERS, SamplerTable, sampler_path, sampler_table, step_matrices

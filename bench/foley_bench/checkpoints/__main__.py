@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any, get_args
 
 import click
-from foley_engines.errors import FoleyError
 
 from foley_bench.checkpoints.configs import Encoder, Size
 from foley_bench.checkpoints.files import Weights
 from foley_bench.checkpoints.structure import VaeAttention
 from foley_bench.checkpoints.write import Dtype, Layout, write_checkpoint
+from foley_engines.errors import FoleyError
 
 
 def _among(choices: Any) -> click.Choice[str]:  # noqa: ANN401 - a Literal alias

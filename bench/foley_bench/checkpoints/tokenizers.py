@@ -113,7 +113,7 @@ def _t5_pieces(count: int) -> list[tuple[str, float]]:
 
 
 def _sentencepiece(pieces: list[tuple[str, float]]) -> bytes:
-    proto = sentencepiece_model.ModelProto()  # type: ignore[attr-defined]  # made at import
+    proto = sentencepiece_model.ModelProto()  # the class is made at import
     kinds = {"<pad>": 3, "</s>": 3, "<unk>": 2}  # CONTROL, UNKNOWN; the rest NORMAL
     for piece, score in pieces:
         proto.pieces.add(piece=piece, score=score, type=kinds.get(piece, 1))

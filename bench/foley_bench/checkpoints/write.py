@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 import torch
-from foley_engines.errors import UsageError
 
 from foley_bench.checkpoints import configs, shapes, structure
 from foley_bench.checkpoints.configs import Encoder, Size
@@ -22,6 +21,7 @@ from foley_bench.checkpoints.files import Weights, write_json, write_pickle, wri
 from foley_bench.checkpoints.structure import VaeAttention
 from foley_bench.checkpoints.tokenizers import write_tokenizer
 from foley_bench.checkpoints.weights import State, random_state
+from foley_engines.errors import UsageError
 
 Layout: TypeAlias = Literal["adapter", "no-adapter"]
 Dtype: TypeAlias = Literal["float32", "float16"]

@@ -1,6 +1,7 @@
 """One file per system turns a checkpoint's folder into modules and manifest facts; nothing else asks which it is."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from foley.errors import CheckpointError
 from foley_export.checkpoint import Checkpoint
@@ -8,7 +9,23 @@ from foley_export.lora import Lora
 from foley_export.model import Model
 from foley_export.systems import auffusion
 
-SYSTEMS = (auffusion,)
+
+class System(Protocol):
+    """What a system's file offers."""
+
+    LAYOUTS: str
+    """The files by which its layouts are known, for messages."""
+
+    def recognises(self, checkpoint: Checkpoint) -> bool:
+        """Say whether a folder has one of its layouts."""
+        ...
+
+    def read_model(self, checkpoint: Checkpoint, loras: Sequence[Lora] = ()) -> Model:
+        """Read configs and plan the graphs."""
+        ...
+
+
+SYSTEMS: tuple[System, ...] = (auffusion,)
 
 
 def read_model(checkpoint: Checkpoint, loras: Sequence[Lora] = ()) -> Model:

@@ -1,7 +1,7 @@
 """Auffusion: Stable Diffusion 1.x over pictures of mel spectrograms, and a HiFi-GAN.
 
-Two layouts were released. The *adapter* repositories (`auffusion/auffusion`, `auffusion/auffusion-full`) list their text
-encoders in `condition_config.json`, each with a linear adapter behind it; the *no-adapter* repository
+Two layouts were released. The *adapter* repositories (`auffusion/auffusion`, `auffusion/auffusion-full`) list their
+text encoders in `condition_config.json`, each with a linear adapter behind it; the *no-adapter* repository
 (`auffusion/auffusion-full-no-adapter`) is a StableDiffusionPipeline folder with `vocoder/` beside it
 (Xue et al. 2024; constants from the authors' `auffusion_pipeline.py` and `converter.py`).
 """
@@ -9,7 +9,7 @@ encoders in `condition_config.json`, each with a linear adapter behind it; the *
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -57,14 +57,14 @@ def read_model(checkpoint: Checkpoint, loras: Sequence[Lora] = ()) -> Model:
     for component in ("unet", "vae"):
         checkpoint.weights(component)
     checkpoint.file("vocoder/vocoder.pt")
-    text = _adapted_text(checkpoint, loras) if checkpoint.has("condition_config.json") else _plain_text(checkpoint, loras)
+    text = (
+        _adapted_text(checkpoint, loras) if checkpoint.has("condition_config.json") else _plain_text(checkpoint, loras)
+    )
     latents = _latents(unet, vae, vocoder)
     _check_width(unet, text.width)
     return Model(
         system="auffusion",
-        audio=Audio(
-            sample_rate_hz=vocoder.sample_rate_hz, hop_samples=vocoder.hop_samples, mel_bins=vocoder.mel_bins
-        ),
+        audio=Audio(sample_rate_hz=vocoder.sample_rate_hz, hop_samples=vocoder.hop_samples, mel_bins=vocoder.mel_bins),
         latents=latents,
         conditioning=text.conditioning(),
         schedule=noise_schedule(scheduler),
@@ -157,9 +157,7 @@ def _adapted_text(checkpoint: Checkpoint, loras: Sequence[Lora]) -> _Text:
     return text
 
 
-def _add_adapted(
-    checkpoint: Checkpoint, text: _Text, name: str, entry: dict[str, Any], loras: Sequence[Lora]
-) -> None:
+def _add_adapted(checkpoint: Checkpoint, text: _Text, name: str, entry: dict[str, Any], loras: Sequence[Lora]) -> None:
     try:
         encoder_folder, adapter_folder = entry["text_encoder_name"], entry["condition_adapter_name"]
     except KeyError as error:
@@ -228,7 +226,7 @@ def _denoise_plan(
     columns = f"{latents.column_multiple}*n"
 
     def load() -> nn.Module:
-        unet = _build_diffusers(checkpoint, "unet", UNet2DConditionModel, config)
+        unet = _load_unet(checkpoint, config)
         for lora in loras:
             fuse_unet(unet, lora)
         return DenoiseStep(unet)
@@ -255,8 +253,8 @@ def _denoise_plan(
 
 def _decoder_plan(checkpoint: Checkpoint, config: dict[str, Any], latents: LatentSpace) -> GraphPlan:
     def load() -> nn.Module:
-        vae = _build_diffusers(checkpoint, "vae", AutoencoderKL, config)
-        return LatentDecoder(vae, float(config.get("scaling_factor", SCALING_FACTOR)))
+        vae = _load_vae(checkpoint, config)
+        return LatentDecoder(vae.post_quant_conv, vae.decoder, float(config.get("scaling_factor", SCALING_FACTOR)))
 
     factor = latents.frames_per_column
     return GraphPlan(
@@ -264,9 +262,7 @@ def _decoder_plan(checkpoint: Checkpoint, config: dict[str, Any], latents: Laten
         build=load,
         inputs={contract.LATENTS: ("B", latents.channels, latents.height, "W")},
         output=(contract.MEL, ("B", latents.height * factor, f"{factor}*W")),
-        example=lambda: {
-            contract.LATENTS: _normal(2, latents.channels, latents.height, 2 * latents.column_multiple)
-        },
+        example=lambda: {contract.LATENTS: _normal(2, latents.channels, latents.height, 2 * latents.column_multiple)},
     )
 
 
@@ -287,11 +283,14 @@ def _vocoder_plan(checkpoint: Checkpoint, config: VocoderConfig) -> GraphPlan:
     )
 
 
-def _build_diffusers(
-    checkpoint: Checkpoint, component: str, kind: type[UNet2DConditionModel | AutoencoderKL], config: dict[str, Any]
-) -> nn.Module:
-    state = tensors(read_state(checkpoint.weights(component)))
-    return build(component, lambda: kind.from_config(config), respell_vae(state) if component == "vae" else state)
+def _load_unet(checkpoint: Checkpoint, config: dict[str, Any]) -> nn.Module:
+    state = tensors(read_state(checkpoint.weights("unet")))
+    return build("unet", lambda: cast("nn.Module", UNet2DConditionModel.from_config(config)), state)
+
+
+def _load_vae(checkpoint: Checkpoint, config: dict[str, Any]) -> Any:  # noqa: ANN401 — diffusers has no types
+    state = respell_vae(tensors(read_state(checkpoint.weights("vae"))))
+    return build("vae", lambda: cast("nn.Module", AutoencoderKL.from_config(config)), state)
 
 
 def _example_step(latents: LatentSpace, length: int, width: int) -> dict[str, Tensor]:

@@ -6,6 +6,7 @@ Misuse prints one line on stderr and exits 2, failure exits 1, an interrupt 130.
 import sys
 import warnings
 from importlib.metadata import entry_points
+from typing import TextIO
 
 import click
 
@@ -76,6 +77,13 @@ def _fail(message: str, code: int) -> None:
     sys.exit(code)
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
+def _show_warning(  # the signature is that of warnings.showwarning
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,  # noqa: ARG001
+    lineno: int,  # noqa: ARG001
+    file: TextIO | None = None,  # noqa: ARG001
+    line: str | None = None,  # noqa: ARG001
+) -> None:
     if issubclass(category, UserWarning):
         click.echo(f"foley: warning: {message}", err=True)

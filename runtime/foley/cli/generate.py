@@ -5,17 +5,16 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Unpack
 
 import click
 
+from foley.cli.knobs import knob_options
 from foley.cli.names import clip_files, endings
 from foley.cli.prompts import read_prompts
 from foley.clip import Clip
 from foley.pipeline import Generation, Pipeline, load
 from foley.prompt import Part, Prompt
 from foley.request import MAX_BATCH, Knobs, Request, whole
-from foley.samplers import SAMPLERS
 
 
 @click.command()
@@ -24,23 +23,14 @@ from foley.samplers import SAMPLERS
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="File for one clip, or a folder.")
 @click.option("--prompts", "prompt_file", type=click.Path(path_type=Path), help="Text, .csv or .jsonl; - for stdin.")
 @click.option("--also", type=(str, float), multiple=True, metavar="TEXT WEIGHT", help="A further, weighted prompt.")
-@click.option("--negative", help="What should not be heard.")
-@click.option("--seconds", type=float, help="Length of each clip.")
-@click.option("--steps", type=int, help="Steps of the sampler.")
-@click.option("--sampler", help=f"{', '.join(SAMPLERS)}.")
-@click.option("--spacing", type=click.Choice(["leading", "linspace", "trailing"]), help="Timestep spacing.")
-@click.option("--eta", type=float, help="Share of fresh noise, ddim only.")
-@click.option("--guidance", type=float, help="Guidance scale; 1 turns it off.")
-@click.option("--guidance-stop", type=float, default=1.0, show_default=True, help="Guided fraction of the steps.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the first clip; the next count up.")
-@click.option("--count", type=int, default=1, show_default=True, help="Clips for each prompt.")
-@click.option("--max-batch", type=int, default=MAX_BATCH, show_default=True, help="Clips denoised together.")
+@knob_options
 @click.option("--engine", default="cpu", show_default=True, help="cpu, cuda or tensorrt.")
 @click.option("--threads", type=click.IntRange(min=1), help="Cores for one operator; all by default.")
 @click.option("--format", "ending", type=click.Choice(endings()), default="wav", show_default=True)
 @click.option("--spectrogram", is_flag=True, help="Write a PNG of the mel beside each clip.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON line for each clip.")
-def generate(  # noqa: PLR0913 — a flag each
+def generate(
+    knobs: Knobs,
     prompts: tuple[str, ...],
     bundle: Path,
     output: Path | None,
@@ -49,23 +39,19 @@ def generate(  # noqa: PLR0913 — a flag each
     ending: str,
     engine: str,
     threads: int | None,
-    count: int,
-    seed: int,
-    max_batch: int,
     *,
     spectrogram: bool,
     as_json: bool,
-    **knobs: Unpack[Knobs],
 ) -> None:
     """Generate sound from PROMPTS.
 
     Clips are written one by one as they are done, under names that do not depend on the run.
     """
-    texts = [text for text in read_prompts(prompts, prompt_file) for _ in range(whole("count", count))]
+    count = whole("count", knobs.get("count", 1))
+    texts = [text for text in read_prompts(prompts, prompt_file) for _ in range(count)]
     with load(bundle, engine=engine, threads=threads) as pipeline:
-        weighted = [_with(text, also) for text in texts]
-        requests = list(_requests(pipeline, weighted, seed, whole("max batch", max_batch), knobs))
-        files = iter(clip_files(output, ending, texts, seed))
+        requests = list(_requests(pipeline, [_with(text, also) for text in texts], knobs))
+        files = iter(clip_files(output, ending, texts, knobs.get("seed", 0)))
         for request, clips in _generated(pipeline, requests):
             for clip in clips:
                 _write(clip, request, next(files), spectrogram=spectrogram, as_json=as_json)
@@ -75,13 +61,12 @@ def _with(text: str, also: tuple[tuple[str, float], ...]) -> Prompt:
     return [Part(text), *(Part(other, weight) for other, weight in also)] if also else text
 
 
-def _requests(
-    pipeline: Pipeline, prompts: list[Prompt], seed: int, max_batch: int, knobs: Knobs
-) -> Iterator[Request]:
+def _requests(pipeline: Pipeline, prompts: list[Prompt], knobs: Knobs) -> Iterator[Request]:
     """Split the work into requests of one batch each, so that finished clips are on disk before the next begin."""
-    for first in range(0, len(prompts), max_batch):
-        chunk = prompts[first : first + max_batch]
-        yield pipeline.request(chunk, seed=seed + first, max_batch=max_batch, **knobs)
+    size = whole("max batch", knobs.get("max_batch", MAX_BATCH))
+    for first in range(0, len(prompts), size):
+        own: Knobs = {**knobs, "count": 1, "seed": knobs.get("seed", 0) + first}
+        yield pipeline.request(prompts[first : first + size], **own)
 
 
 def _generated(pipeline: Pipeline, requests: list[Request]) -> Iterator[tuple[Request, list[Clip]]]:

@@ -28,7 +28,8 @@ def _lines(bundle: Bundle) -> list[str]:
     manifest = bundle.manifest
     size = sum(record.bytes for record in manifest.files.values())
     return [
-        f"{bundle.folder}: {manifest.system}, {manifest.precision}, {size / MIB:.1f} MiB, schema {manifest.schema_version}",
+        f"{bundle.folder}: {manifest.system}, {manifest.precision}, {size / MIB:.1f} MiB, "
+        f"schema {manifest.schema_version}",
         f"from      {_source(manifest)}",
         f"made by   {', '.join(f'{name} {version}' for name, version in manifest.created_by.items())}",
         f"audio     {manifest.audio.sample_rate_hz} Hz, {manifest.audio.mel_bins} mel bins, "

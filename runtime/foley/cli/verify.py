@@ -9,7 +9,8 @@ import click
 import foley_engines
 from foley.bundle import load_bundle
 from foley.errors import VerificationError
-from foley.verify import GraphReport, verify as verify_bundle
+from foley.verify import GraphReport
+from foley.verify import verify as verify_bundle
 
 
 @click.command()
