@@ -1,0 +1,144 @@
+"""Measure how far this machine's engine is from the references, in dB of signal over error."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+
+import numpy as np
+
+import foley
+from foley.errors import EngineError
+from foley.manifest import Precision
+from foley.verify import GraphReport, snr_db
+from foley_bench.checkpoints.write import Layout
+from foley_bench.parity.bundles import Bundles
+from foley_bench.parity.reference import SCHEDULERS, Reference, Setting, Sound, load_reference
+from foley_export.libraries import quiet_libraries
+
+LAYOUTS: Final[tuple[Layout, ...]] = ("no-adapter", "adapter")
+PRECISIONS: Final[tuple[Precision, ...]] = ("fp32", "fp16")
+REFERENCES: Final[dict[Layout, str]] = {
+    "no-adapter": "diffusers' StableDiffusionPipeline",
+    "adapter": "Auffusion's adapter recipe",
+}
+CLIP_SETTINGS: Final = (Setting("pndm", 100), Setting("dpmpp-2m", 25))
+CLIP_FLOOR_DB: Final[dict[Precision, float]] = {"fp32": 60.0, "fp16": 20.0}
+"""The least of a whole clip's waveform: a hundred steps add up what one step rounds."""
+SAMPLER_STEPS: Final = 12
+SAMPLER_FLOOR_DB: Final = {"latents": 90.0, "waveform": 60.0}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One row of the table."""
+
+    engine: str
+    precision: Precision
+    what: str
+    against: str
+    snr_db: float
+    floor_db: float
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        """What is measured, without the outcome."""
+        return self.engine, self.precision, self.what, self.against
+
+    @property
+    def passed(self) -> bool:
+        """Whether the figure is at or above its floor."""
+        return self.snr_db >= self.floor_db
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """A clip of ours against the reference's, in dB."""
+
+    latents_db: float
+    samples_db: float
+
+
+def measure(bundles: Bundles, engine: str = "cpu", tell: Callable[[str], None] = lambda _: None) -> Iterator[Figure]:
+    """Measure every row of the table; the references run in torch on the CPU."""
+    reference = cache(lambda layout: _load(bundles, layout))
+    for precision in PRECISIONS:
+        tell(f"graphs in {precision}")
+        yield from graph_figures(bundles, engine, precision)
+    for layout in LAYOUTS:
+        tell(f"whole clips, {layout}")
+        yield from clip_figures(bundles, engine, layout, reference(layout))
+    tell("samplers")
+    yield from sampler_figures(bundles, engine, reference("no-adapter"))
+
+
+def _load(bundles: Bundles, layout: Layout) -> Reference:
+    with quiet_libraries():
+        return load_reference(bundles.checkpoint(layout))
+
+
+def graph_figures(bundles: Bundles, engine: str, precision: Precision) -> Iterator[Figure]:
+    """Run both bundles' graphs on their recordings; of a graph that both have, the worse."""
+    worst: dict[str, GraphReport] = {}
+    for layout in LAYOUTS:
+        bundle = foley.load_bundle(bundles.bundle(layout, precision))
+        for report in foley.verify(bundle, engine=engine):
+            if report.graph not in worst or report.snr_db < worst[report.graph].snr_db:
+                worst[report.graph] = report
+    for name, report in sorted(worst.items()):
+        kept = "" if report.precision == precision else f", kept {report.precision}"
+        what = f"graph `{name}`{kept}"
+        yield Figure(engine, precision, what, "torch, same weights", report.snr_db, report.floor_db)
+
+
+def clip_figures(bundles: Bundles, engine: str, layout: Layout, reference: Reference) -> Iterator[Figure]:
+    """Compare the waveforms of whole clips in every precision."""
+    expected = {setting: reference.generate(setting) for setting in CLIP_SETTINGS}
+    for precision in PRECISIONS:
+        with foley.load(bundles.bundle(layout, precision), engine=engine) as pipeline:
+            for setting, sound in expected.items():
+                what = f"whole clip, `{setting.sampler}` {setting.steps} steps, guidance {setting.guidance:g}"
+                figure = compare(pipeline, setting, sound).samples_db
+                yield Figure(engine, precision, what, REFERENCES[layout], figure, CLIP_FLOOR_DB[precision])
+
+
+def sampler_figures(bundles: Bundles, engine: str, reference: Reference) -> Iterator[Figure]:
+    """Compare a short clip by every sampler with diffusers' class: each one's waveform, and the worst latents."""
+    compared: dict[str, Comparison] = {}
+    with foley.load(bundles.bundle("no-adapter", "fp32"), engine=engine) as pipeline:
+        for sampler in SCHEDULERS:
+            setting = Setting(sampler, SAMPLER_STEPS)
+            compared[sampler] = compare(pipeline, setting, reference.generate(setting))
+    latents = min(found.latents_db for found in compared.values())
+    what, floors = f"latents after {SAMPLER_STEPS} steps, the worst sampler", SAMPLER_FLOOR_DB
+    yield Figure(engine, "fp32", what, "diffusers' schedulers", latents, floors["latents"])
+    for sampler, found in compared.items():
+        what, against = f"clip, `{sampler}` {SAMPLER_STEPS} steps", f"diffusers' `{SCHEDULERS[sampler][0]}`"
+        yield Figure(engine, "fp32", what, against, found.samples_db, floors["waveform"])
+
+
+def compare(pipeline: foley.Pipeline, setting: Setting, expected: Sound) -> Comparison:
+    """Generate a reference's clip with a bundle and compare latents and waveform.
+
+    Raises:
+        EngineError: ours has a length that the reference has not.
+    """
+    audio, latents = pipeline.bundle.manifest.audio, pipeline.bundle.manifest.latents
+    column_s = audio.hop_samples * latents.frames_per_column / audio.sample_rate_hz
+    (clip,) = pipeline.generate(
+        setting.prompt,
+        seconds=setting.columns * column_s,
+        steps=setting.steps,
+        sampler=setting.sampler,
+        guidance=setting.guidance,
+        negative=setting.negative,
+        seed=setting.seed,
+    )
+    if clip.samples.shape != expected.samples.shape:
+        raise EngineError(f"the clip has {len(clip.samples)} samples, the reference {len(expected.samples)}")
+    return Comparison(snr_db(expected.latents, clip.latents), snr_db(expected.samples, clip.samples))
+
+
+def constant(sound: Sound) -> bool:
+    """Say whether a reference is silent, which would make every comparison with it empty."""
+    return float(np.std(sound.samples)) < 1e-3

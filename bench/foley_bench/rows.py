@@ -1,0 +1,72 @@
+"""Measurements as JSON lines: what ran, on what, with which versions, and what came out."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+LIBRARIES: Final = ("foley", "onnxruntime", "torch", "diffusers", "numpy")
+
+
+def row(name: str, configuration: dict[str, Any], figures: dict[str, Any]) -> dict[str, Any]:
+    """Put a measurement beside the commit, machine and versions that it holds for."""
+    return {
+        "name": name,
+        "date": datetime.now(UTC).date().isoformat(),
+        "commit": _commit(),
+        "machine": machine(),
+        "versions": {library: _version(library) for library in LIBRARIES},
+        "configuration": configuration,
+        "figures": figures,
+    }
+
+
+def append(file: Path, measured: dict[str, Any]) -> None:
+    """Add a row to a file of JSON lines."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a", encoding="utf-8") as lines:
+        lines.write(json.dumps(measured, ensure_ascii=False) + "\n")
+
+
+def machine() -> dict[str, Any]:
+    """Describe the processor and memory."""
+    return {"processor": _processor(), "cores": os.cpu_count(), "memory_gib": _memory_gib(), "system": platform.system()}
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _memory_gib() -> float:
+    return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+
+
+def _version(library: str) -> str | None:
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """Give the checkout's commit, with + where files differ from it."""
+    here = Path(__file__).parent
+    try:
+        described = subprocess.run(  # noqa: S603 — fixed words
+            ["git", "describe", "--always", "--dirty=+"],  # noqa: S607
+            cwd=here,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return described.stdout.strip()

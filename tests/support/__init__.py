@@ -1,0 +1,1 @@
+"""What several tests share: a generated bundle, its model in numpy, and ways to run the command line."""
