@@ -96,8 +96,10 @@ def _constant(value: ir.Value | None) -> np.ndarray[Any, np.dtype[Any]]:
 
 def _vector(graph: ir.Graph, value: ir.Value | None) -> ir.Value:
     """Give a [C,1,1] constant again as [C]."""
-    tensor = ir.tensor(_constant(value).reshape(-1).copy(), name=f"{value.name if value else ''}/vector")
-    again = ir.Value(name=tensor.name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
+    array = _constant(value).reshape(-1).copy()
+    tensor = ir.tensor(array, name=f"{value.name if value else ''}/vector")
+    shape, kind = ir.Shape(array.shape), ir.TensorType(tensor.dtype)
+    again = ir.Value(name=tensor.name, shape=shape, type=kind, const_value=tensor)
     graph.register_initializer(again)
     return again
 
@@ -167,7 +169,7 @@ def _compare(
     }
 
 
-def _session(bundle: Bundle, rewrite: Rewrite, layout: bool, threads: int) -> Any:  # noqa: ANN401, FBT001
+def _session(bundle: Bundle, rewrite: Rewrite, layout: bool, threads: int) -> Any:  # noqa: ANN401
     """Load one form; the rewritten graph lies beside the weights only while it loads."""
     file = bundle.graph_file(DENOISE_STEP, "cpu")
     model = ir.load(file)

@@ -61,12 +61,11 @@ def _feed(bundle: Bundle, graph: str, seconds: float) -> dict[str, Any]:
     multiple = latents.column_multiple
     columns = -(-round(seconds * audio.sample_rate_hz) // (audio.hop_samples * latents.frames_per_column))
     columns = -(-columns // multiple) * multiple
-    sizes = {
-        "S": 1, "R": 2, "B": 1, "L": 77, "W": columns, f"{multiple}*n": columns, "T": columns * latents.frames_per_column,
-    }  # fmt: skip
+    frames = columns * latents.frames_per_column
+    sizes = {"S": 1, "R": 2, "B": 1, "L": 77, "W": columns, f"{multiple}*n": columns, "T": frames}
     types = {"float32": np.float32, "int64": np.int64}
     return {
-        tensor.name: np.zeros([sizes.get(str(axis), axis) for axis in tensor.shape], types[tensor.dtype])  # type: ignore[misc]
+        tensor.name: np.zeros([sizes.get(str(axis), axis) for axis in tensor.shape], types[tensor.dtype])
         for tensor in bundle.graph(graph).inputs
     }
 

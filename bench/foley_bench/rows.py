@@ -34,7 +34,8 @@ def append(file: Path, measured: dict[str, Any]) -> None:
 
 def machine() -> dict[str, Any]:
     """Describe the processor and memory."""
-    return {"processor": _processor(), "cores": os.cpu_count(), "memory_gib": _memory_gib(), "system": platform.system()}
+    size = {"cores": os.cpu_count(), "memory_gib": _memory_gib()}
+    return {"processor": _processor(), **size, "system": platform.system()}
 
 
 def _processor() -> str:
@@ -60,7 +61,7 @@ def _commit() -> str | None:
     """Give the checkout's commit, with + where files differ from it."""
     here = Path(__file__).parent
     try:
-        described = subprocess.run(  # noqa: S603 — fixed words
+        described = subprocess.run(
             ["git", "describe", "--always", "--dirty=+"],  # noqa: S607
             cwd=here,
             capture_output=True,

@@ -89,6 +89,8 @@ class Batch:
         total = max(slot.steps - slot.step for slot in self._slots)
         for number in range(1, total + 1):
             self._advance()
+            if number == total:
+                self._collect()
             yield Step(number, total, self)
 
     def latents(self) -> list[Latents]:

@@ -38,7 +38,8 @@ class Guidance:
 
     def rows(self, step: int, steps: int) -> tuple[Row, ...]:
         """Give the rows of step `step` (from 0) of `steps`."""
-        return self.guided if step < self.stop * steps else self.unguided
+        guided_steps = math.ceil(round(self.stop * steps, 6))  # 0.07 · 100 is 7.000000000000001 in binary
+        return self.guided if step < guided_steps else self.unguided
 
 
 def guide(prompts: Sequence[Row], unconditional: Context, *, scale: float, stop: float = 1.0) -> Guidance:
@@ -49,12 +50,25 @@ def guide(prompts: Sequence[Row], unconditional: Context, *, scale: float, stop:
     Raises:
         RequestError: the scale is negative or not finite, or `stop` is outside [0,1].
     """
-    if not math.isfinite(scale) or scale < 0:
-        raise RequestError(f"guidance is {scale}, expected a finite number from 0 (1 or less: off; 7.5 is usual)")
-    if not 0 <= stop <= 1:
-        raise RequestError(f"guidance stop is {stop}, expected a fraction of the steps from 0 to 1")
+    check_guidance(scale, stop)
     unguided = _rows(prompts, unconditional, 1.0)
     return Guidance(_rows(prompts, unconditional, scale) if scale > 1 else unguided, unguided, stop)
+
+
+def check_guidance(scale: float, stop: float) -> None:
+    """Check a guidance scale and the fraction of the steps that it rules.
+
+    Raises:
+        RequestError: the scale is negative or not finite, or `stop` is outside [0,1].
+    """
+    if not _is_number(scale) or not math.isfinite(scale) or scale < 0:
+        raise RequestError(f"guidance is {scale!r}, expected a finite number from 0 (1 or less: off; 7.5 is usual)")
+    if not _is_number(stop) or not 0 <= stop <= 1:
+        raise RequestError(f"guidance stop is {stop!r}, expected a fraction of the steps from 0 to 1")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
 
 
 def _rows(prompts: Sequence[Row], unconditional: Context, scale: float) -> tuple[Row, ...]:

@@ -143,7 +143,8 @@ class Generation:
         begin = time.perf_counter()
         self._slots = self._make_slots(latents)
         self._encode_ms = _since(begin)
-        self._denoise_ms = 0.0
+        self._denoise_ms: list[float] = []
+        self._steps = self._denoise()
 
     @property
     def total_steps(self) -> int:
@@ -152,18 +153,24 @@ class Generation:
         return batches * len(self._table.timesteps)
 
     def __iter__(self) -> Iterator[Step]:
-        """Denoise, batch after batch; each `Step` counts over the whole request."""
+        """Denoise, batch after batch, or go on where an earlier loop stopped.
+
+        Each `Step` counts over the whole request.
+        """
+        return self._steps
+
+    def _denoise(self) -> Iterator[Step]:
         denoiser = self._pipeline.graph(DENOISE_STEP)
         done = 0
         for first in range(0, len(self._slots), self.request.max_batch):
             batch = Batch(denoiser, self._slots[first : first + self.request.max_batch])
+            self._denoise_ms.append(0.0)
             begin = time.perf_counter()
             for _ in batch:
-                self._denoise_ms += _since(begin)
+                self._denoise_ms[-1] += _since(begin)
                 done += 1
                 yield Step(done, self.total_steps, batch)
                 begin = time.perf_counter()
-            batch.latents()
 
     def clips(self) -> list[Clip]:
         """Decode and vocode the finished latents.
@@ -183,7 +190,8 @@ class Generation:
         decode_ms = _since(begin)
         begin = time.perf_counter()
         samples = self._pipeline.vocode(mel)[: self.request.samples(audio)]
-        timings = Timings(self._encode_ms, self._denoise_ms, len(self._table.timesteps), decode_ms, _since(begin))
+        denoise_ms = self._denoise_ms[index // self.request.max_batch]
+        timings = Timings(self._encode_ms, denoise_ms, len(self._table.timesteps), decode_ms, _since(begin))
         return Clip(
             prompt=_title(self.request.prompts[index]),
             seed=self.request.seeds[index],
@@ -210,15 +218,18 @@ class Generation:
         encoder, negative = self._pipeline.prompts, self.request.negative
         texts = [part.text for prompt in self.request.prompts for part in prompt]
         if negative is None:
-            return encoder.contexts(texts), encoder.unconditional()
+            return encoder.contexts(texts), encoder.unconditional
         contexts = encoder.contexts([*texts, negative])
         return contexts, contexts[negative]
 
     def _check_latents(self, latents: NDArray[np.float32] | None) -> None:
         expected = (len(self.request.prompts), *self._shape)
-        if latents is None or (latents.shape == expected and latents.dtype == np.float32):
+        if latents is None:
             return
-        raise RequestError(f"latents are {latents.dtype} {list(latents.shape)}, expected float32 {list(expected)}")
+        if not isinstance(latents, np.ndarray):
+            raise RequestError(f"latents are a {type(latents).__name__}, expected float32 {list(expected)}")
+        if latents.shape != expected or latents.dtype != np.float32:
+            raise RequestError(f"latents are {latents.dtype} {list(latents.shape)}, expected float32 {list(expected)}")
 
 
 def load(bundle: str | Path, *, engine: str = "cpu", threads: int | None = None, verify_files: bool = True) -> Pipeline:

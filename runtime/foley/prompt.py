@@ -2,10 +2,11 @@
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import cast
+from typing import Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,9 @@ from foley.manifest import Conditioning, TextEncoder
 from foley_engines import Array, Engine
 
 Context = NDArray[np.float32]  # [L,D]
+
+ENCODER_BATCH: Final = 16
+"""Prompts that a text encoder reads at once."""
 
 
 class PromptTruncatedWarning(UserWarning):
@@ -41,15 +45,24 @@ def parts(prompt: Prompt) -> tuple[Part, ...]:
     Raises:
         RequestError: there are none, a text is empty, or a weight is not finite or zero.
     """
+    if not isinstance(prompt, str | Iterable):
+        raise RequestError(f"the prompt is {prompt!r}, expected a text or a list of `Part`s")
     found = (Part(prompt),) if isinstance(prompt, str) else tuple(prompt)
     if not found:
         raise RequestError("the prompt has no parts, expected at least one text")
     for part in found:
-        if not isinstance(part.text, str) or not part.text.strip():
-            raise RequestError(f"the prompt is {part.text!r}, expected some text that says what should be heard")
-        if not math.isfinite(part.weight) or part.weight == 0:
-            raise RequestError(f"the weight of {part.text!r} is {part.weight}, expected a finite number other than 0")
+        _check_part(part)
     return found
+
+
+def _check_part(part: Part) -> None:
+    if not isinstance(part, Part):
+        raise RequestError(f"a part of the prompt is {part!r}, expected a `Part`; a list of prompts is no prompt")
+    if not isinstance(part.text, str) or not part.text.strip():
+        raise RequestError(f"the prompt is {part.text!r}, expected some text that says what should be heard")
+    is_number = isinstance(part.weight, int | float | np.number) and not isinstance(part.weight, bool)
+    if not is_number or not math.isfinite(part.weight) or part.weight == 0:
+        raise RequestError(f"the weight of {part.text!r} is {part.weight!r}, expected a finite number other than 0")
 
 
 class PromptTokenizer:
@@ -113,14 +126,19 @@ class PromptEncoder:
         self._known = {text: self._known.get(text, encoded.get(text)) for text in texts}  # type: ignore[misc]
         return dict(self._known)
 
+    @cached_property
     def unconditional(self) -> Context:
-        """Give the context [L,D] that stands for no prompt."""
+        """The context [L,D] that stands for no prompt."""
         if self._conditioning.unconditional == "zeros":
             shape = (self._conditioning.context_length, self._conditioning.context_width)
             return np.zeros(shape, dtype=np.float32)
-        return next(iter(self._encode([""])))
+        return self._encode([""])[0]
 
-    def _encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    def _encode(self, texts: Sequence[str]) -> list[Context]:
+        blocks = [texts[first : first + ENCODER_BATCH] for first in range(0, len(texts), ENCODER_BATCH)]
+        return [context for block in blocks for context in self._encode_block(block)]
+
+    def _encode_block(self, texts: Sequence[str]) -> NDArray[np.float32]:
         return np.concatenate([_run(engine, *tok.batch(texts)) for tok, engine in self._encoders], axis=1)
 
 

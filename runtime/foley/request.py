@@ -1,13 +1,14 @@
 """What a caller asks for: checked once, where it is made."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, TypedDict
+from typing import Final, TypedDict, cast
 
 import numpy as np
 
 from foley.errors import RequestError
+from foley.guidance import check_guidance
 from foley.manifest import Audio, Defaults, LatentSpace
 from foley.noise import SEED_LIMIT
 from foley.prompt import Part, Prompt, parts
@@ -103,17 +104,19 @@ def make_request(
     texts = tuple(parts(prompt) for prompt in _several(prompts) for _ in range(whole("count", count)))
     if not texts:
         raise RequestError("there is no prompt, expected at least one")
+    scale = defaults.guidance if guidance is None else guidance
+    check_guidance(scale, guidance_stop)
     return Request(
         prompts=texts,
         seeds=_seeds(seed, len(texts)),
         seconds=_seconds(defaults.seconds if seconds is None else seconds),
         steps=whole("steps", defaults.steps if steps is None else steps),
-        guidance=defaults.guidance if guidance is None else guidance,
-        guidance_stop=guidance_stop,
-        sampler=defaults.sampler if sampler is None else sampler,
+        guidance=float(scale),
+        guidance_stop=float(guidance_stop),
+        sampler=_text("sampler", defaults.sampler if sampler is None else sampler),
         spacing=spacing,
         eta=eta,
-        negative=negative,
+        negative=None if negative is None else _text("negative", negative),
         max_batch=whole("max batch", max_batch),
     )
 
@@ -131,9 +134,20 @@ def whole(name: str, value: int) -> int:
 
 def _several(prompts: Prompt | Sequence[Prompt]) -> Sequence[Prompt]:
     """Tell one prompt (a text, or weighted parts) from several."""
-    if isinstance(prompts, str) or (prompts and all(isinstance(part, Part) for part in prompts)):
-        return [prompts]  # type: ignore[list-item]
-    return prompts  # type: ignore[return-value]
+    if isinstance(prompts, str):
+        return [prompts]
+    if isinstance(prompts, Part) or not isinstance(prompts, Iterable):
+        raise RequestError(f"the prompt is {prompts!r}, expected a text, a list of `Part`s, or a list of either")
+    found = list(prompts)
+    if found and all(isinstance(part, Part) for part in found):
+        return [cast("Sequence[Part]", found)]
+    return cast("Sequence[Prompt]", found)
+
+
+def _text(name: str, value: str) -> str:
+    if not isinstance(value, str):
+        raise RequestError(f"{name} is {value!r}, expected a text")
+    return value
 
 
 def _seconds(seconds: float) -> float:
