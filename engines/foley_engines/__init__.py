@@ -10,7 +10,7 @@ session.feed("state", "next_state")
 
 from pathlib import Path
 
-from foley_engines.base import Array, Buffer, Engine, Session, TensorSpec
+from foley_engines.base import Array, Buffer, Engine, Session, Shape, TensorSpec
 from foley_engines.registry import ENGINES, EngineStatus, choose, open_graph, status
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Engine",
     "EngineStatus",
     "Session",
+    "Shape",
     "TensorSpec",
     "choose",
     "open",

@@ -109,10 +109,11 @@ class RunOutput:
         raise EngineError("an output whose shape was not bound cannot be written")
 
     def read(self) -> Array:
-        """Give what the last run wrote."""
+        """Give a copy of what the last run wrote."""
         if self.array is None:
             raise EngineError("an output was read before the first run")
-        return self.array
+        copy: Array = self.array.copy()
+        return copy
 
 
 class CpuSession:
@@ -144,7 +145,14 @@ class CpuSession:
 
     def __getitem__(self, name: str) -> CpuBuffer | RunOutput:
         """Give the buffer of an input or output."""
-        return self._unbound[name] if name in self._unbound else self._buffers[name]
+        return self._unbound[name] if name in self._unbound else self._buffer(name)
+
+    def _buffer(self, name: str) -> CpuBuffer:
+        if name not in self._buffers:
+            bound = ", ".join([*self._buffers, *self._unbound])
+            what = "was bound without a shape" if name in self._unbound else f"is unknown; there are {bound}"
+            raise EngineError(f"{self._graph.name}: tensor {name!r} {what}")
+        return self._buffers[name]
 
     def run(self) -> None:
         """Run the graph once.
@@ -162,9 +170,9 @@ class CpuSession:
 
     def feed(self, input_name: str, output_name: str) -> None:
         """Swap two buffers of the same shape, so that the last output is the next input."""
-        taken, given = self._buffers[input_name], self._buffers[output_name]
-        if taken.array.shape != given.array.shape:
-            raise EngineError(f"{self._graph.name}: {output_name} cannot feed {input_name}: their shapes differ")
+        taken, given = self._buffer(input_name), self._buffer(output_name)
+        if taken.array.shape != given.array.shape or taken.array.dtype != given.array.dtype:
+            raise EngineError(f"{self._graph.name}: {output_name} cannot feed {input_name}: shapes or types differ")
         self._buffers[input_name], self._buffers[output_name] = given, taken
         self._bind(input_name)
         self._bind(output_name)
@@ -192,7 +200,8 @@ def _check_provider(graph: Path, providers: list[str]) -> None:
 def _spec(node: Any) -> TensorSpec:  # noqa: ANN401
     if node.type not in ONNX_TYPES:
         raise EngineError(f"{node.name} has type {node.type}, expected one of {', '.join(ONNX_TYPES)}")
-    return TensorSpec(node.name, ONNX_TYPES[node.type], tuple(node.shape))
+    axes = (f"{node.name}.{place}" if axis is None else axis for place, axis in enumerate(node.shape))  # None: no name
+    return TensorSpec(node.name, ONNX_TYPES[node.type], tuple(axes))
 
 
 def _one_line(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ WEIGHT_FILES: Final = (
 )
 """Names that diffusers and transformers give weights, the first found is read: safetensors before pickles."""
 
+NETWORK_LIBRARIES: Final = ("httpx", "httpcore", "requests", "urllib3", "huggingface_hub")
 EXAMPLE: Final = "auffusion/auffusion-full"
 
 
@@ -36,7 +38,7 @@ class Checkpoint:
 
     def has(self, name: str) -> bool:
         """Say whether a file or folder is there."""
-        return (self.folder / name).exists()
+        return self._path(name).exists()
 
     def file(self, name: str) -> Path:
         """Give a file's path.
@@ -44,7 +46,7 @@ class Checkpoint:
         Raises:
             CheckpointError: it is missing.
         """
-        path = self.folder / name
+        path = self._path(name)
         if not path.is_file():
             raise CheckpointError(f"{self.name} lacks {name}; looked in {self.folder}")
         self._read.add(path)
@@ -80,9 +82,15 @@ class Checkpoint:
             CheckpointError: none of the known file names is there.
         """
         for name in WEIGHT_FILES:
-            if (self.folder / folder / name).is_file():
+            if self._path(f"{folder}/{name}").is_file():
                 return self.file(f"{folder}/{name}")
         raise CheckpointError(f"{self.name} lacks weights in {folder}/; looked for {', '.join(WEIGHT_FILES)}")
+
+    def _path(self, name: str) -> Path:
+        """Place a name that may come from a config; links stay, for the hub's cache is made of them."""
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise CheckpointError(f"{self.name} names the file {name}, which is outside its folder")
+        return self.folder / name
 
     def digest(self) -> str:
         """Digest the names and contents of every file read so far."""
@@ -113,8 +121,6 @@ def open_checkpoint(place: str, *, revision: str | None = None) -> Checkpoint:
 def _from_hub(repository: str, revision: str | None) -> Checkpoint:
     from huggingface_hub import HfApi, errors, snapshot_download
 
-    # The hub library's errors share no base of its own, and its HTTP library has changed over its versions.
-    unreachable = (errors.OfflineModeIsEnabled, *errors.HfHubHTTPError.__bases__, OSError)
     try:
         patterns = _wanted(HfApi().list_repo_files(repository, revision=revision))
         folder = Path(snapshot_download(repository, revision=revision, allow_patterns=patterns))
@@ -122,21 +128,35 @@ def _from_hub(repository: str, revision: str | None) -> Checkpoint:
         raise CheckpointError(f"there is no folder {repository}, and it is no hub id: {_line(error)}") from error
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
         raise CheckpointError(f"the hub has no {repository} that you may read: {_line(error)}") from error
-    except unreachable as error:
+    except Exception as error:  # among them those of the hub's HTTP library, which its versions have changed
+        if not _is_network(error):
+            raise
         folder = _from_cache(repository, revision, error)
     return Checkpoint(folder, repository, folder.name)
 
 
+def _is_network(error: Exception) -> bool:
+    """Tell a lost connection from a full disk and from a mistake of ours."""
+    library = type(error).__module__.partition(".")[0].rstrip("2")
+    return isinstance(error, ConnectionError | TimeoutError) or library in NETWORK_LIBRARIES
+
+
 def _from_cache(repository: str, revision: str | None, reason: Exception) -> Path:
+    """Find an earlier download. It need not be whole: a file that it lacks is named when it is wanted."""
     from huggingface_hub import errors, snapshot_download
 
     try:
-        return Path(snapshot_download(repository, revision=revision, local_files_only=True))
-    except (errors.LocalEntryNotFoundError, OSError) as error:
-        raise CheckpointError(
-            f"there is no folder {repository}, the hub cannot be reached ({type(reason).__name__}) and its cache has "
-            f"no copy of {repository}; connect, or give the folder of a downloaded checkpoint"
-        ) from error
+        folder = Path(snapshot_download(repository, revision=revision, local_files_only=True))
+    except (errors.HfHubHTTPError, OSError) as error:
+        partial = getattr(error, "snapshot_path", None)  # newer hub libraries tell where a part of it lies
+        if partial is None:
+            raise CheckpointError(
+                f"there is no folder {repository}, the hub cannot be reached ({type(reason).__name__}) and its cache "
+                f"has no copy of {repository}; connect, or give the folder of a downloaded checkpoint"
+            ) from error
+        folder = Path(partial)
+    warnings.warn(f"the hub cannot be reached; using the cached commit {folder.name} of {repository}", stacklevel=2)
+    return folder
 
 
 def _line(error: Exception) -> str:

@@ -8,7 +8,7 @@ import click
 
 from foley.errors import UsageError
 
-NEEDED = ("torch", "diffusers", "transformers", "onnxscript", "onnxruntime", "safetensors", "accelerate")
+NEEDED = ("torch", "diffusers", "transformers", "onnxscript", "onnxruntime", "safetensors", "accelerate", "peft")
 
 
 @click.command()

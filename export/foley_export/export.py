@@ -5,16 +5,18 @@ import importlib.metadata
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
+import numpy as np
 import onnx_ir as ir
 
 import foley_engines
 from foley.bundle import new_folder, record_files, write_manifest
-from foley.errors import VerificationError
+from foley.errors import UsageError, VerificationError
 from foley.manifest import SCHEMA_VERSION, Graph, Manifest, Precision, Source, Tensor
 from foley.verify import GraphReport, compare
+from foley_engines import Array
 from foley_export.checkpoint import Checkpoint
 from foley_export.dialect import attention_nodes, to_standard_onnx
 from foley_export.golden import Recording, record, write_recording
@@ -52,16 +54,26 @@ def export(checkpoint: Checkpoint, target: Path, options: Options, tell: Tell = 
         VerificationError: a graph in ONNX Runtime departs from torch.
     """
     model = read_model(checkpoint, options.loras)
-    with new_folder(target, replace=options.replace) as folder:
-        (folder / GRAPHS).mkdir()
-        (folder / GOLDEN).mkdir()
-        for name, write in model.tokenizers.items():
-            tell("tokenizer", name)
-            write(folder / name)
-        graphs = {plan.name: _export_graph(plan, model, folder, options, tell) for plan in model.graphs}
-        tell("bundle", "digesting files")
-        manifest = _manifest(model, checkpoint, folder, options.precision, graphs)
-        write_manifest(folder, manifest)
+    try:
+        with new_folder(target, replace=options.replace) as folder:
+            return _write_bundle(model, checkpoint, folder, options, tell)
+    except OSError as error:
+        raise UsageError(
+            f"{target} cannot be written: {error.strerror or error}; nothing was kept; make room, or choose another "
+            "folder with -o"
+        ) from error
+
+
+def _write_bundle(model: Model, checkpoint: Checkpoint, folder: Path, options: Options, tell: Tell) -> Manifest:
+    (folder / GRAPHS).mkdir()
+    (folder / GOLDEN).mkdir()
+    for name, write in model.tokenizers.items():
+        tell("tokenizer", name)
+        write(folder / name)
+    graphs = {plan.name: _export_graph(plan, model, folder, options, tell) for plan in model.graphs}
+    tell("bundle", "digesting files")
+    manifest = _manifest(model, checkpoint, folder, options.precision, graphs)
+    write_manifest(folder, manifest)
     return manifest
 
 
@@ -81,7 +93,7 @@ def _export_graph(plan: GraphPlan, model: Model, folder: Path, options: Options,
     spellings = _store(plan, traced, folder)
     del module, traced
     gc.collect()
-    graph = _graph(plan, precision, spellings)
+    graph = _graph(plan, precision, spellings, recording)
     tell(plan.name, "checking against torch")
     worst = _check(plan, graph, folder, recording)
     return _with_snr(graph, worst)
@@ -101,22 +113,24 @@ def _store(plan: GraphPlan, traced: ir.Model, folder: Path) -> dict[str, str]:
     return engines
 
 
-def _graph(plan: GraphPlan, precision: Precision, engines: dict[str, str]) -> Graph:
-    output, axes = plan.output
+def _graph(plan: GraphPlan, precision: Precision, engines: dict[str, str], recording: Recording) -> Graph:
+    def tensors(axes: dict[str, Axes]) -> tuple[Tensor, ...]:
+        return tuple(Tensor(name=name, dtype=_dtype(recording[name]), shape=axes[name]) for name in axes)
+
     return Graph(
         file=f"{GRAPHS}/{plan.name}.onnx",
         weights=f"{GRAPHS}/{plan.name}.weights",
         engines=engines,
         precision=precision,
-        inputs=tuple(_tensor(name, axes) for name, axes in plan.inputs.items()),
-        outputs=(_tensor(output, axes),),
+        inputs=tensors(plan.inputs),
+        outputs=tensors(plan.outputs),
         golden=f"{GOLDEN}/{plan.name}.npz",
         snr_db=0.0,
     )
 
 
-def _tensor(name: str, axes: Axes) -> Tensor:
-    return Tensor(name=name, dtype="int64" if name in ("input_ids", "row_slot") else "float32", shape=axes)
+def _dtype(array: Array) -> Literal["float32", "int64"]:
+    return "int64" if array.dtype == np.int64 else "float32"
 
 
 def _with_snr(graph: Graph, snr_db: float) -> Graph:

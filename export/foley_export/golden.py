@@ -13,11 +13,13 @@ Recording = dict[str, NDArray[np.float32] | NDArray[np.int64]]
 
 
 def record(plan: GraphPlan, module: nn.Module) -> Recording:
-    """Run a float32 module on its plan's example and keep inputs and output by tensor name."""
+    """Run a float32 module on its plan's example and keep inputs and outputs by tensor name."""
     example = plan.example()
     with torch.no_grad():
-        output = module(*(example[name] for name in plan.inputs))
-    return {**{name: tensor.numpy() for name, tensor in example.items()}, plan.output[0]: output.numpy()}
+        returned = module(*(example[name] for name in plan.inputs))
+    outputs = returned if isinstance(returned, tuple) else (returned,)
+    tensors = {**example, **dict(zip(plan.outputs, outputs, strict=True))}
+    return {name: tensor.numpy() for name, tensor in tensors.items()}
 
 
 def write_recording(recording: Recording, path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from diffusers.loaders import StableDiffusionLoraLoaderMixin
 from torch import nn
 
+from foley.bundle import sha256
 from foley.errors import CheckpointError
 
 
@@ -18,7 +19,7 @@ class Lora:
     scale: float = 1.0
 
     def __str__(self) -> str:
-        return f"{self.file.stem}@{self.scale:g}"
+        return f"{self.file.stem}@{self.scale:g} (sha256 {sha256(self.file)[:16]})"
 
 
 def fuse_unet(unet: nn.Module, lora: Lora) -> int:
@@ -77,14 +78,18 @@ def _fuse(module: nn.Module, lora: Lora, part: str) -> int:
         load = StableDiffusionLoraLoaderMixin.load_lora_into_text_encoder
     try:
         load(own, alphas, module)
-        _merge(module, lora.scale)
+        merged = _merge(module, lora.scale)
     except (RuntimeError, ValueError, KeyError) as error:
         raise CheckpointError(f"--lora {lora.file} does not fit the {part}: {' '.join(str(error).split())}") from error
+    wanted = {name.removeprefix(f"{part}.").partition(".lora")[0] for name in own}
+    absent = sorted(wanted - merged)
+    if absent:
+        raise CheckpointError(f"--lora {lora.file} changes {part}.{absent[0]}, which this model does not have")
     return len(own)
 
 
-def _merge(module: nn.Module, scale: float) -> None:
-    """Replace every adapted layer by its base layer with W + scale · BA."""
+def _merge(module: nn.Module, scale: float) -> set[str]:
+    """Replace every adapted layer by its base layer with W + scale · BA; give the layers' names."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     adapted = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, BaseTunerLayer)]
@@ -94,6 +99,7 @@ def _merge(module: nn.Module, scale: float) -> None:
         layer.merge(safe_merge=True)
         parent = module.get_submodule(name.rpartition(".")[0])
         setattr(parent, name.rpartition(".")[2], layer.get_base_layer())
+    return {name for name, _ in adapted}
 
 
 def parse_lora(text: str) -> Lora:

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from torch import Tensor, nn
 
@@ -12,14 +11,6 @@ from foley.schedule import NoiseSchedule
 
 Axes = tuple[str | int, ...]
 """A tensor's axes: a number is fixed, a name is dynamic, `8*n` a multiple."""
-
-
-class GraphModule(Protocol):
-    """A module in the shape of a graph contract."""
-
-    def __call__(self, *inputs: Tensor) -> Tensor:
-        """Compute the graph's one output."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -31,7 +22,8 @@ class GraphPlan:
     """Reads the weights and gives the wrapper in float32."""
     inputs: dict[str, Axes]
     """In the order of the wrapper's forward."""
-    output: tuple[str, Axes]
+    outputs: dict[str, Axes]
+    """In the order of what forward returns: one tensor, or a tuple of them."""
     example: Callable[[], dict[str, Tensor]]
     """Golden inputs, which also trace the graph."""
     half: bool = True

@@ -172,7 +172,8 @@ def write_tokenizer(checkpoint: Checkpoint, folder: str, kind: Kind, target: Pat
             f"(looked for {', '.join(TOKENIZER_FILES)}): {' '.join(str(error).split())}"
         ) from error
     target.parent.mkdir(parents=True, exist_ok=True)
-    tokenizer.backend_tokenizer.save(str(target))
+    # Its own save() raises a bare Exception where the disk is full.
+    target.write_text(tokenizer.backend_tokenizer.to_str(pretty=True), encoding="utf-8")
 
 
 TOKENIZER_FILES = (

@@ -38,7 +38,7 @@ def trace(plan: GraphPlan, module: nn.Module) -> ir.Model:
             dynamo=True,
             opset_version=OPSET,
             input_names=list(plan.inputs),
-            output_names=[plan.output[0]],
+            output_names=list(plan.outputs),
             dynamic_shapes=_dynamic_shapes(plan),
             verbose=False,
         )
@@ -72,7 +72,7 @@ def _dim(name: str, dims: dict[str, Any]) -> Any:  # noqa: ANN401 — torch's ow
 
 def _named_axes(model: ir.Model, plan: GraphPlan) -> ir.Model:
     """Write the plan's names on the boundary, where the tracer may have chosen others."""
-    axes: dict[str, Axes] = {**plan.inputs, plan.output[0]: plan.output[1]}
+    axes: dict[str, Axes] = {**plan.inputs, **plan.outputs}
     for value in (*model.graph.inputs, *model.graph.outputs):
         value.shape = ir.Shape(axes[str(value.name)])
     return model

@@ -1,8 +1,10 @@
 """A bundle on disk: a manifest, and files that are what the manifest says they are."""
 
+import errno
 import hashlib
 import shutil
-import tempfile
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,11 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foley.errors import BundleError, UsageError
-from foley.files import current_umask
+from foley.files import hidden_name
 from foley.manifest import FileRecord, Graph, Manifest, decode, encode
 
 MANIFEST = "bundle.json"
+ENGINES = "engines"
+"""Folder of a bundle in which engines keep what they build for a machine."""
 CHUNK_BYTES = 1 << 22
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -48,15 +53,20 @@ class Bundle:
             BundleError: the file is unreadable or lacks a tensor of the graph.
         """
         graph = self.graph(name)
-        try:
-            with np.load(self.folder / graph.golden, allow_pickle=False) as stored:
-                recorded = {key: stored[key] for key in stored.files}
-        except (OSError, ValueError) as error:
-            raise BundleError(f"{self.folder / graph.golden}: {error}; export the bundle again") from error
+        recorded = _read_arrays(self.folder / graph.golden)
         missing = [tensor.name for tensor in (*graph.inputs, *graph.outputs) if tensor.name not in recorded]
         if missing:
             raise BundleError(f"{self.folder / graph.golden} lacks {', '.join(missing)}; export the bundle again")
         return recorded
+
+
+def _read_arrays(path: Path) -> dict[str, NDArray[np.float32] | NDArray[np.int64]]:
+    """Read an .npz file without pickles; numpy gives what is no array in it as bytes."""
+    try:
+        with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as stored:
+            return {key: array for key in stored.files if isinstance(array := stored[key], np.ndarray)}
+    except (OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise BundleError(f"{path} is not a recording: {error}; export the bundle again") from error
 
 
 def load_bundle(folder: str | Path, *, verify_files: bool = True) -> Bundle:
@@ -85,13 +95,20 @@ def load_bundle(folder: str | Path, *, verify_files: bool = True) -> Bundle:
 def _check_files(bundle: Bundle, *, digests: bool) -> None:
     for name, record in bundle.manifest.files.items():
         path = bundle.folder / name
-        if not path.is_file():
-            raise BundleError(f"{path} is missing; copy the bundle again, or export it again")
-        size = path.stat().st_size
-        if size != record.bytes:
-            raise BundleError(f"{path} has {size} bytes, expected {record.bytes}; copy the bundle again")
-        if digests and sha256(path) != record.sha256:
-            raise BundleError(f"{path} is damaged: its sha256 is not the manifest's; copy the bundle again")
+        try:
+            _check_file(path, record, digest=digests)
+        except OSError as error:
+            raise BundleError(f"{path} cannot be read: {error.strerror}; copy the bundle again") from error
+
+
+def _check_file(path: Path, record: FileRecord, *, digest: bool) -> None:
+    if not path.is_file():
+        raise BundleError(f"{path} is missing; copy the bundle again, or export it again")
+    size = path.stat().st_size
+    if size != record.bytes:
+        raise BundleError(f"{path} has {size} bytes, expected {record.bytes}; copy the bundle again")
+    if digest and sha256(path) != record.sha256:
+        raise BundleError(f"{path} is damaged: its sha256 is not the manifest's; copy the bundle again")
 
 
 def sha256(path: Path) -> str:
@@ -126,43 +143,65 @@ def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     With `replace`, an older bundle at `target` gives way, and only after the new one is whole.
 
     Raises:
-        UsageError: the target exists (and `replace` was not asked for, or it is no bundle), or cannot be written.
+        UsageError: the target exists (and `replace` was not asked for, or it is more than a bundle), cannot be written,
+            or its disk fills up.
     """
+    target = target.resolve()
     _check_target(target, replace=replace)
+    working = hidden_name(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        working = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        working.mkdir()
     except OSError as error:
-        raise UsageError(
-            f"{target.parent} cannot be written: {error.strerror}; choose another folder with -o"
-        ) from error
+        place = f"{target.parent} cannot be written: {error.strerror}"
+        raise UsageError(f"{place}; choose another folder with -o") from error
     try:
         yield working
-        working.chmod(0o777 & ~current_umask())
+        _check_target(target, replace=replace)
         _swap(working, target)
+    except OSError as error:
+        if error.errno in DISK_FULL:
+            raise UsageError(f"the disk of {target.parent} is full; free some room, nothing was kept there") from error
+        raise
     finally:
         shutil.rmtree(working, ignore_errors=True)
 
 
 def _check_target(target: Path, *, replace: bool) -> None:
+    if target.is_mount() or target == Path.cwd():
+        raise UsageError(f"{target} cannot be swapped for a new folder; choose a folder below it with -o")
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
     if not replace:
         raise UsageError(f"{target} exists; choose another folder with -o, or replace the bundle with --force")
-    if not (target / MANIFEST).is_file():
-        raise UsageError(f"{target} exists and is not a bundle, so --force does not replace it; choose another folder")
+    foreign = _foreign(target)
+    if foreign is not None:
+        raise UsageError(f"{target} is not a bundle alone (it holds {foreign}), so --force does not replace it")
+
+
+def _foreign(folder: Path) -> str | None:
+    """Name something in a folder that does not belong to a bundle, if there is any: it must not be lost."""
+    try:
+        known = decode((folder / MANIFEST).read_bytes(), MANIFEST).files
+    except (OSError, BundleError):
+        return f"no {MANIFEST} that this foley can read"
+    names = (path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir())
+    own = (*known, MANIFEST)
+    return next((str(name) for name in names if name.as_posix() not in own and name.parts[0] != ENGINES), None)
 
 
 def _swap(working: Path, target: Path) -> None:
     if not target.exists():
         working.rename(target)
         return
-    aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
-    old = target.rename(aside / target.name)
+    aside = hidden_name(target)
     try:
+        target.rename(aside)
         working.rename(target)
-    except OSError:
-        old.rename(target)
+    except BaseException:  # an interrupt between the two must not lose the old bundle
+        if aside.exists() and not target.exists():
+            aside.rename(target)
         raise
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        if target.exists():
+            shutil.rmtree(aside, ignore_errors=True)

@@ -1,5 +1,6 @@
 """A generated sound, and how it becomes a file."""
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,6 +16,8 @@ from foley.spectrogram import save_spectrogram
 FORMATS: Final = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}
 """File ending → libsndfile's format and subtype."""
 PCM_16_SCALE: Final = 32768.0
+BLOCK_SAMPLES: Final = 1 << 16
+"""Samples that libsndfile is given at once."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,9 @@ class Clip:
         path = Path(path)
         kind, subtype = audio_format(path)
         samples = self.samples if subtype == "VORBIS" else _pcm_16(self.samples)
+        encoded = _encode(samples, self.sample_rate_hz, kind, subtype)
         with new_file(path) as working:
-            _write(working, samples, self.sample_rate_hz, kind, subtype)
+            working.write_bytes(encoded)
         return path
 
     def save_spectrogram(self, path: str | Path) -> Path:
@@ -99,8 +103,13 @@ def _pcm_16(samples: NDArray[np.float32]) -> NDArray[np.int16]:
     return whole
 
 
-def _write(path: Path, samples: NDArray[np.float32] | NDArray[np.int16], rate: int, kind: str, subtype: str) -> None:
-    try:
-        soundfile.write(path, samples, rate, format=kind, subtype=subtype)
-    except soundfile.LibsndfileError as error:
-        raise UsageError(f"{path.name} cannot be written: {error}") from error
+def _encode(samples: NDArray[np.float32] | NDArray[np.int16], rate: int, kind: str, subtype: str) -> bytes:
+    """Encode in memory, block by block.
+
+    libsndfile hides a full disk, and its Vorbis encoder keeps a whole write on the stack: minutes of sound overflow it.
+    """
+    content = io.BytesIO()
+    with soundfile.SoundFile(content, "w", rate, 1, subtype, format=kind) as file:
+        for first in range(0, len(samples), BLOCK_SAMPLES):
+            file.write(samples[first : first + BLOCK_SAMPLES])
+    return content.getvalue()

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foley.contract import (
-    CONTEXT,
     KNOWN,
     KNOWN_MIX,
     NEXT_STATE,
@@ -21,10 +20,10 @@ from foley.contract import (
     STEP_MATRIX,
     TIMESTEP,
 )
-from foley.guidance import Guidance, Row
+from foley.guidance import Conditioning, Guidance, Row
 from foley.noise import NoiseStream
 from foley.samplers import SamplerTable
-from foley_engines import Engine, Session
+from foley_engines import Engine, Session, Shape
 
 Latents = NDArray[np.float32]  # [C,H,W]
 
@@ -38,8 +37,8 @@ class Slot:
     noise: NoiseStream
     latents: Latents
     """The starting sample before the loop, the finished latents after it."""
-    step: int = 0
-    """Steps done."""
+    step: int = field(init=False, default=0)
+    """Steps done. A clip cannot start half-way: its table's history slots would be empty."""
 
     @property
     def steps(self) -> int:
@@ -81,8 +80,8 @@ class Batch:
         self._slots = list(slots)
         self._active: list[Slot] = []
         self._rows: tuple[tuple[Row, ...], ...] = ()
-        self._sessions: dict[tuple[int, int], Session] = {}
         self._session: Session | None = None
+        self._shapes: dict[str, Shape] = {}
 
     def __iter__(self) -> Iterator[Step]:
         """Advance all clips to their end, one graph call at a time."""
@@ -130,14 +129,22 @@ class Batch:
 
     def _arrange(self, active: list[Slot], rows: tuple[tuple[Row, ...], ...]) -> None:
         state = self._states(active)
-        session = self._bound(len(active), sum(map(len, rows)), rows[0][0].context.shape)
-        flat = [row for slot_rows in rows for row in slot_rows]
+        conditioning = _stack_conditioning([row.conditioning for clip_rows in rows for row in clip_rows])
+        session = self._bound(_shapes(state.shape, sum(map(len, rows)), conditioning))
         session[STATE].write(state)
-        session[CONTEXT].write(np.stack([row.context for row in flat]))
+        for name, array in conditioning.items():
+            session[name].write(array)
         session[ROW_SLOT].write(np.repeat(np.arange(len(rows)), list(map(len, rows))).astype(np.int64))
         session[ROW_MIX].write(_mix(rows))
         session[REPAINT].write(np.ones((len(active), 1, *state.shape[3:]), np.float32))
         self._session, self._active, self._rows = session, active, rows
+
+    def _bound(self, shapes: dict[str, Shape]) -> Session:
+        """Give a session of these shapes: the running one where they are its own, for batches only ever shrink."""
+        if self._session is not None and shapes == self._shapes:
+            return self._session
+        self._shapes = shapes
+        return self._engine.bind(**shapes)
 
     def _states(self, active: list[Slot]) -> NDArray[np.float32]:
         """Gather the states [S,K,C,H,W] of clips from the running session, or start them."""
@@ -152,31 +159,37 @@ class Batch:
         """Copy the running clips' latents out of the session."""
         if self._active:
             for slot, state in zip(self._active, self._read_state(), strict=True):
-                slot.latents = state[0]
+                slot.latents = state[0].copy()
 
-    def _bound(self, clips: int, rows: int, context: tuple[int, ...]) -> Session:
-        if (clips, rows) not in self._sessions:
-            self._sessions[clips, rows] = self._bind(clips, rows, context)
-        return self._sessions[clips, rows]
 
-    def _bind(self, clips: int, rows: int, context: tuple[int, ...]) -> Session:
-        latents = self._slots[0].latents.shape
-        state = (clips, STATE_SLOTS, *latents)
-        return self._engine.bind(
-            **{
-                STATE: state,
-                STEP_MATRIX: (clips, STATE_SLOTS, STATE_SLOTS + 2),
-                TIMESTEP: (clips,),
-                NOISE: (clips, *latents),
-                ROW_SLOT: (rows,),
-                ROW_MIX: (clips, rows),
-                CONTEXT: (rows, *context),
-                KNOWN: (clips, 2, *latents),
-                KNOWN_MIX: (clips, 2),
-                REPAINT: (clips, 1, *latents[1:]),
-                NEXT_STATE: state,
-            }
-        )
+def _shapes(state: Shape, rows: int, conditioning: Conditioning) -> dict[str, Shape]:
+    """Give the shape of every tensor of the denoising step for a state [S,K,C,H,W] and R rows."""
+    clips, slots, *latents = state
+    return {
+        STATE: state,
+        STEP_MATRIX: (clips, slots, slots + 2),
+        TIMESTEP: (clips,),
+        NOISE: (clips, *latents),
+        ROW_SLOT: (rows,),
+        ROW_MIX: (clips, rows),
+        **{name: array.shape for name, array in conditioning.items()},
+        KNOWN: (clips, 2, *latents),
+        KNOWN_MIX: (clips, 2),
+        REPAINT: (clips, 1, *latents[1:]),
+        NEXT_STATE: state,
+    }
+
+
+def _stack_conditioning(rows: Sequence[Conditioning]) -> Conditioning:
+    """Stack the rows' conditioning by name, the shorter ones padded with zeros along the token axis."""
+    return {name: _stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def _stack(arrays: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    stacked = np.zeros((len(arrays), max(len(array) for array in arrays), *arrays[0].shape[1:]), np.float32)
+    for row, array in zip(stacked, arrays, strict=True):
+        row[: len(array)] = array
+    return stacked
 
 
 def _start(latents: Latents) -> NDArray[np.float32]:

@@ -1,6 +1,6 @@
 """Files that are whole or not there."""
 
-import os
+import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,17 +17,28 @@ def new_file(target: Path) -> Iterator[Path]:
         UsageError: the folder is missing or cannot be written.
     """
     check_writable(target)
-    handle, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=target.suffix, dir=target.parent)
-    os.close(handle)
-    working = Path(name)
+    working = _temporary(target)
     try:
         yield working
-        working.chmod(0o666 & ~current_umask())
         working.replace(target)
     except OSError as error:
         raise UsageError(f"{target} cannot be written: {error.strerror}") from error
     finally:
         working.unlink(missing_ok=True)
+
+
+def _temporary(target: Path) -> Path:
+    working = hidden_name(target)
+    try:
+        working.touch(exist_ok=False)
+    except OSError as error:
+        raise UsageError(f"{target} cannot be written: {error.strerror}") from error
+    return working
+
+
+def hidden_name(target: Path) -> Path:
+    """Give an unused name beside a file or folder, with its ending, that a listing does not show."""
+    return target.with_name(f".{target.stem}.{secrets.token_hex(8)}{target.suffix}")
 
 
 def check_writable(target: Path) -> None:
@@ -36,7 +47,11 @@ def check_writable(target: Path) -> None:
     Raises:
         UsageError: its folder is missing or cannot be written, or the path is a folder.
     """
-    if target.is_dir():
+    try:
+        is_folder = target.is_dir()
+    except OSError as error:
+        raise UsageError(f"{target} cannot be written: {error.strerror}") from error
+    if is_folder:
         raise UsageError(f"{target} is a folder, expected a file name such as {target / 'clip.wav'}")
     folder = target.parent
     if not folder.is_dir():
@@ -46,10 +61,3 @@ def check_writable(target: Path) -> None:
             pass
     except OSError as error:
         raise UsageError(f"{folder} cannot be written: {error.strerror}; choose another place with -o") from error
-
-
-def current_umask() -> int:
-    """Give the process's file mode mask."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -8,7 +8,7 @@ A row whose weight is zero is not run; so one prompt at g = 1 costs one row.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,14 +16,15 @@ from numpy.typing import NDArray
 
 from foley.errors import RequestError
 
-Context = NDArray[np.float32]  # [L,D]
+Conditioning = Mapping[str, NDArray[np.float32]]
+"""Inputs of the denoising step by name, for one row: in most models `context` [L,D]."""
 
 
 @dataclass(frozen=True, eq=False)
 class Row:
     """One U-Net evaluation of a clip."""
 
-    context: Context
+    conditioning: Conditioning
     weight: float
 
 
@@ -42,7 +43,7 @@ class Guidance:
         return self.guided if step < guided_steps else self.unguided
 
 
-def guide(prompts: Sequence[Row], unconditional: Context, *, scale: float, stop: float = 1.0) -> Guidance:
+def guide(prompts: Sequence[Row], unconditional: Conditioning, *, scale: float, stop: float = 1.0) -> Guidance:
     """Turn weighted prompts into rows, the unconditional one first.
 
     `scale` is the guidance scale g; at 1 or below guidance is off, as in diffusers.
@@ -71,8 +72,8 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float | np.number) and not isinstance(value, bool)
 
 
-def _rows(prompts: Sequence[Row], unconditional: Context, scale: float) -> tuple[Row, ...]:
+def _rows(prompts: Sequence[Row], unconditional: Conditioning, scale: float) -> tuple[Row, ...]:
     total = sum(prompt.weight for prompt in prompts)
     rows = [Row(unconditional, 1.0 - scale * total)]
-    rows += [Row(prompt.context, scale * prompt.weight) for prompt in prompts]
+    rows += [Row(prompt.conditioning, scale * prompt.weight) for prompt in prompts]
     return tuple(row for row in rows if abs(row.weight) > 1e-9)

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from foley.contract import DENOISE_STEP, LATENT_DECODER, VOCODER
 from foley.errors import BundleError
 from foley.schedule import NoiseSchedule
 
@@ -42,44 +43,56 @@ class Audio(Facts, frozen=True, kw_only=True):
 
 
 class LatentSpace(Facts, frozen=True, kw_only=True):
-    """The latents' shape [channels, height, columns] and how columns become time."""
+    """The latents' shape, and how their columns become time."""
 
     channels: Positive
-    height: Positive
+    bins: Positive
     """Size of the axis that is not time."""
-    time_axis: Literal["width"] = "width"
+    time_axis: Literal["height", "width"]
+    """Which axis is time: the last in Auffusion, whose latents are pictures; the last but one in AudioLDM and Tango."""
     column_multiple: Positive
     """The U-Net takes a number of columns that is a multiple of this."""
-    default_columns: Positive
     frames_per_column: Positive
     """Mel frames a latent column."""
 
+    def shape(self, columns: int) -> tuple[int, int, int]:
+        """Give the shape [C,H,W] of so many columns, in the order in which the checkpoint's noise is drawn."""
+        columns_last = self.time_axis == "width"
+        return (self.channels, self.bins, columns) if columns_last else (self.channels, columns, self.bins)
 
-class TextEncoder(Facts, frozen=True, kw_only=True):
-    """One text encoder: its graph, its tokenizer, and how a prompt becomes ids."""
 
-    graph: str
-    tokenizer: RelativePath
+class Tokenizer(Facts, frozen=True, kw_only=True):
+    """How a prompt becomes ids for one input of a text encoder."""
+
+    file: RelativePath
+    ids: str
+    """The graph's input that takes the ids, int64 [B,L]."""
+    mask: str | None
+    """The graph's input that takes 1 for a token and 0 for padding, float32 [B,L]."""
     max_tokens: Positive
     """Longest sequence that the encoder takes, special tokens included; a longer prompt is cut, its last token kept."""
     pad_to: Positive
     """Ids are padded to at least this length."""
     pad_id: int
-    dynamic_length: bool
-    """True where a prompt longer than `pad_to` is encoded whole and cut after the encoder."""
+
+
+class TextEncoder(Facts, frozen=True, kw_only=True):
+    """One text encoder: its graph, and a tokenizer for each of its inputs."""
+
+    graph: str
+    tokenizers: Annotated[tuple[Tokenizer, ...], msgspec.Meta(min_length=1)]
 
 
 class Conditioning(Facts, frozen=True, kw_only=True):
-    """How prompts become the rows that the U-Net attends to."""
+    """How prompts become what the U-Net is conditioned on.
+
+    An encoder's outputs feed the denoising step's inputs of the same names; outputs of the same name are joined along
+    the token axis, in the encoders' order.
+    """
 
     encoders: Annotated[tuple[TextEncoder, ...], msgspec.Meta(min_length=1)]
-    """Their contexts are joined along the token axis."""
-    context_length: Positive
-    """L, over all encoders."""
-    context_width: Positive
-    """D."""
     unconditional: Literal["zeros", "empty_prompt"]
-    """What stands for no prompt under guidance: a context of zeros, or the encoded empty string."""
+    """What stands for no prompt under guidance: zeros, or the encoded empty string."""
 
 
 class Defaults(Facts, frozen=True, kw_only=True):
@@ -162,7 +175,7 @@ def decode(text: bytes, place: str) -> Manifest:
     _check_version(text, place)
     try:
         manifest = msgspec.json.decode(text, type=Manifest)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BundleError(f"{place}: {error}; export the bundle again, or upgrade foley") from error
     _check_references(manifest, place)
     return manifest
@@ -171,7 +184,7 @@ def decode(text: bytes, place: str) -> Manifest:
 def _check_version(text: bytes, place: str) -> None:
     try:
         version = msgspec.json.decode(text, type=_Version).schema_version
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BundleError(f"{place} is not a foley manifest: {error}; export the bundle again") from error
     if version > SCHEMA_VERSION:
         raise BundleError(
@@ -181,13 +194,17 @@ def _check_version(text: bytes, place: str) -> None:
 
 
 def _check_references(manifest: Manifest, place: str) -> None:
-    """Every file and graph that one part names must be listed in another."""
-    for name, graph in manifest.graphs.items():
-        for file in (graph.file, graph.weights, graph.golden, *graph.engines.values()):
-            if file not in manifest.files:
-                raise BundleError(f"{place}: graphs.{name} names {file}, which files does not list")
-    for encoder in manifest.conditioning.encoders:
-        if encoder.graph not in manifest.graphs:
-            raise BundleError(f"{place}: conditioning names graph {encoder.graph!r}, which graphs does not have")
-        if encoder.tokenizer not in manifest.files:
-            raise BundleError(f"{place}: conditioning names {encoder.tokenizer}, which files does not list")
+    """Every file and graph that one part names must be listed in another, and no stage may be missing."""
+    encoders = manifest.conditioning.encoders
+    for name in (*(encoder.graph for encoder in encoders), DENOISE_STEP, LATENT_DECODER, VOCODER):
+        if name not in manifest.graphs:
+            raise BundleError(f"{place}: graphs lacks {name!r}; export the bundle again")
+    named = [(name, file) for name, graph in manifest.graphs.items() for file in _files(graph)]
+    named += [(encoder.graph, tokenizer.file) for encoder in encoders for tokenizer in encoder.tokenizers]
+    for name, file in named:
+        if file not in manifest.files:
+            raise BundleError(f"{place}: {name} names {file}, which files does not list; export the bundle again")
+
+
+def _files(graph: Graph) -> tuple[str, ...]:
+    return (graph.file, graph.weights, graph.golden, *graph.engines.values())

@@ -1,5 +1,6 @@
 """Prompt to waveform: encode, denoise, decode, vocode, each through a bound graph."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
@@ -15,10 +16,10 @@ from foley.bundle import Bundle, load_bundle
 from foley.clip import Clip, Timings
 from foley.contract import DENOISE_STEP, LATENT_DECODER, LATENTS, MEL, VOCODER, WAVEFORM
 from foley.denoise import Batch, Latents, Slot, Step
-from foley.errors import RequestError
-from foley.guidance import Row, guide
+from foley.errors import EngineError, RequestError
+from foley.guidance import Conditioning, Row, guide
 from foley.noise import NoiseStream
-from foley.prompt import Context, Part, Prompt, PromptEncoder
+from foley.prompt import Part, Prompt, PromptEncoder
 from foley.request import Knobs, Request, make_request
 from foley.samplers import sampler_table
 from foley_engines import Engine
@@ -40,6 +41,7 @@ class Pipeline:
         self.engine = engine
         self._threads = threads
         self._engines: dict[str, Engine] = {}
+        self._loading = threading.Lock()
 
     def generate(
         self,
@@ -93,10 +95,11 @@ class Pipeline:
 
     def graph(self, name: str) -> Engine:
         """Give a graph, loaded."""
-        if name not in self._engines:
-            file = self.bundle.graph_file(name, self.engine)
-            self._engines[name] = foley_engines.open(file, engine=self.engine, threads=self._threads)
-        return self._engines[name]
+        with self._loading:
+            if name not in self._engines:
+                file = self.bundle.graph_file(name, self.engine)
+                self._engines[name] = foley_engines.open(file, engine=self.engine, threads=self._threads)
+            return self._engines[name]
 
     @cached_property
     def prompts(self) -> PromptEncoder:
@@ -138,7 +141,7 @@ class Generation:
             request.sampler, manifest.schedule, request.steps, eta=request.eta, spacing=request.spacing
         )
         columns = request.columns(manifest.latents, manifest.audio)
-        self._shape = (manifest.latents.channels, manifest.latents.height, columns)
+        self._shape = manifest.latents.shape(columns)
         self._check_latents(latents)
         begin = time.perf_counter()
         self._slots = self._make_slots(latents)
@@ -190,6 +193,7 @@ class Generation:
         decode_ms = _since(begin)
         begin = time.perf_counter()
         samples = self._pipeline.vocode(mel)[: self.request.samples(audio)]
+        _check_finite(latents, mel, samples)
         denoise_ms = self._denoise_ms[index // self.request.max_batch]
         timings = Timings(self._encode_ms, denoise_ms, len(self._table.timesteps), decode_ms, _since(begin))
         return Clip(
@@ -204,23 +208,24 @@ class Generation:
         )
 
     def _make_slots(self, latents: NDArray[np.float32] | None) -> list[Slot]:
-        contexts, none = self._contexts()
+        encoded, none = self._encoded()
         slots = []
         for index, (prompt, seed) in enumerate(zip(self.request.prompts, self.request.seeds, strict=True)):
-            rows = [Row(contexts[part.text], part.weight) for part in prompt]
+            rows = [Row(encoded[part.text], part.weight) for part in prompt]
             guidance = guide(rows, none, scale=self.request.guidance, stop=self.request.guidance_stop)
             noise = NoiseStream(seed)
             start = noise.normal(self._shape) if latents is None else latents[index]
             slots.append(Slot(self._table, guidance, noise, start * np.float32(self._table.initial_scale)))
         return slots
 
-    def _contexts(self) -> tuple[dict[str, Context], Context]:
+    def _encoded(self) -> tuple[dict[str, Conditioning], Conditioning]:
+        """Encode every text of the request, and what stands for no prompt."""
         encoder, negative = self._pipeline.prompts, self.request.negative
         texts = [part.text for prompt in self.request.prompts for part in prompt]
         if negative is None:
-            return encoder.contexts(texts), encoder.unconditional
-        contexts = encoder.contexts([*texts, negative])
-        return contexts, contexts[negative]
+            return encoder.encode(texts), encoder.unconditional
+        encoded = encoder.encode([*texts, negative])
+        return encoded, encoded[negative]
 
     def _check_latents(self, latents: NDArray[np.float32] | None) -> None:
         expected = (len(self.request.prompts), *self._shape)
@@ -243,6 +248,17 @@ def load(bundle: str | Path, *, engine: str = "cpu", threads: int | None = None,
     """
     foley_engines.choose(engine)
     return Pipeline(load_bundle(bundle, verify_files=verify_files), engine=engine, threads=threads)
+
+
+def _check_finite(latents: Latents, mel: NDArray[np.float32], samples: NDArray[np.float32]) -> None:
+    """Refuse to hand out silence or noise for a sound.
+
+    Raises:
+        EngineError: a stage gave NaN or infinity; the first such stage is named.
+    """
+    for stage, values in ((DENOISE_STEP, latents), (LATENT_DECODER, mel), (VOCODER, samples)):
+        if not np.isfinite(values).all():
+            raise EngineError(f"{stage} gave NaN or infinity; a bundle of --precision fp32 does not overflow")
 
 
 def _title(prompt: tuple[Part, ...]) -> str:

@@ -12,12 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from foley.contract import CONTEXT, INPUT_IDS, TOKEN_MASK
+from foley import manifest
 from foley.errors import BundleError, RequestError
-from foley.manifest import Conditioning, TextEncoder
+from foley.guidance import Conditioning
 from foley_engines import Array, Engine
-
-Context = NDArray[np.float32]  # [L,D]
 
 ENCODER_BATCH: Final = 16
 """Prompts that a text encoder reads at once."""
@@ -60,27 +58,41 @@ def _check_part(part: Part) -> None:
         raise RequestError(f"a part of the prompt is {part!r}, expected a `Part`; a list of prompts is no prompt")
     if not isinstance(part.text, str) or not part.text.strip():
         raise RequestError(f"the prompt is {part.text!r}, expected some text that says what should be heard")
+    check_text("the prompt", part.text)
     is_number = isinstance(part.weight, int | float | np.number) and not isinstance(part.weight, bool)
     if not is_number or not math.isfinite(part.weight) or part.weight == 0:
         raise RequestError(f"the weight of {part.text!r} is {part.weight!r}, expected a finite number other than 0")
 
 
-class PromptTokenizer:
-    """The tokenizer of one text encoder."""
+def check_text(name: str, text: str) -> None:
+    """Refuse what is no Unicode text; bytes of another encoding reach Python as lone surrogates.
 
-    def __init__(self, file: Path, encoder: TextEncoder) -> None:
-        """Load `tokenizer.json`.
+    Raises:
+        RequestError: it cannot be written as UTF-8.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise RequestError(f"{name} is {text!r}, expected UTF-8 text; it is none at character {error.start}") from error
+
+
+class PromptTokenizer:
+    """The tokenizer of one input of a text encoder."""
+
+    def __init__(self, folder: Path, facts: manifest.Tokenizer) -> None:
+        """Load the tokenizer from a bundle's folder.
 
         Raises:
             BundleError: the tokenizers library cannot read it.
         """
+        file = folder / facts.file
         try:
             self._tokenizer = Tokenizer.from_file(str(file))
         except Exception as error:  # the library raises bare Exception
             raise BundleError(f"{file} is not a tokenizer: {error}; export the bundle again") from error
         self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(encoder.max_tokens)
-        self._encoder = encoder
+        self._tokenizer.enable_truncation(facts.max_tokens)
+        self._facts = facts
 
     def ids(self, text: str) -> list[int]:
         """Give a text's ids with the special tokens, at most `max_tokens`; a longer text is cut with a warning."""
@@ -88,65 +100,75 @@ class PromptTokenizer:
         if encoding.overflowing:
             lost = sum(len(rest.ids) for rest in encoding.overflowing)
             warnings.warn(
-                f"the prompt {text[:40]!r}… has more than {self._encoder.max_tokens} tokens; "
+                f"the prompt {text[:40]!r}… has more than {self._facts.max_tokens} tokens; "
                 f"about {lost} at its end are not heard",
                 PromptTruncatedWarning,
                 stacklevel=2,
             )
         return encoding.ids
 
-    def batch(self, texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Give padded ids int64 [B,L] and their mask float32 [B,L], 1 for a token."""
+    def inputs(self, texts: Sequence[str]) -> dict[str, Array]:
+        """Give the encoder's inputs by name: padded ids int64 [B,L], and a mask float32 [B,L] where it takes one."""
         rows = [self.ids(text) for text in texts]
-        length = max(self._encoder.pad_to, *(len(row) for row in rows))
-        ids = np.full((len(rows), length), self._encoder.pad_id, dtype=np.int64)
+        length = max(self._facts.pad_to, *(len(row) for row in rows))
+        ids = np.full((len(rows), length), self._facts.pad_id, dtype=np.int64)
         mask = np.zeros((len(rows), length), dtype=np.float32)
         for index, row in enumerate(rows):
             ids[index, : len(row)] = row
             mask[index, : len(row)] = 1.0
-        return ids, mask
+        named: dict[str, Array] = {self._facts.ids: ids}
+        return named if self._facts.mask is None else {**named, self._facts.mask: mask}
 
 
 class PromptEncoder:
     """All text encoders of a bundle, in order."""
 
-    def __init__(self, conditioning: Conditioning, folder: Path, engines: Mapping[str, Engine]) -> None:
+    def __init__(self, facts: manifest.Conditioning, folder: Path, engines: Mapping[str, Engine]) -> None:
         """Load the tokenizers; `engines` are the opened graphs by name."""
-        self._conditioning = conditioning
+        self._facts = facts
         self._encoders = [
-            (PromptTokenizer(folder / encoder.tokenizer, encoder), engines[encoder.graph])
-            for encoder in conditioning.encoders
+            ([PromptTokenizer(folder, tokenizer) for tokenizer in encoder.tokenizers], engines[encoder.graph])
+            for encoder in facts.encoders
         ]
-        self._known: dict[str, Context] = {}
+        self._known: dict[str, Conditioning] = {}
 
-    def contexts(self, texts: Sequence[str]) -> dict[str, Context]:
-        """Encode texts to contexts float32 [L,D], each distinct text once; texts of the last call are remembered."""
-        new = [text for text in dict.fromkeys(texts) if text not in self._known]
-        encoded = dict(zip(new, self._encode(new), strict=True)) if new else {}
-        self._known = {text: self._known.get(text, encoded.get(text)) for text in texts}  # type: ignore[misc]
-        return dict(self._known)
+    def encode(self, texts: Sequence[str]) -> dict[str, Conditioning]:
+        """Encode texts to what one row of the denoising step takes, each distinct text once.
+
+        The last call's texts are remembered.
+        """
+        known = self._known
+        new = [text for text in dict.fromkeys(texts) if text not in known]
+        encoded = {**known, **dict(zip(new, self._encode(new), strict=True))}
+        self._known = {text: encoded[text] for text in texts}
+        return self._known
 
     @cached_property
-    def unconditional(self) -> Context:
-        """The context [L,D] that stands for no prompt."""
-        if self._conditioning.unconditional == "zeros":
-            shape = (self._conditioning.context_length, self._conditioning.context_width)
-            return np.zeros(shape, dtype=np.float32)
-        return self._encode([""])[0]
+    def unconditional(self) -> Conditioning:
+        """What stands for no prompt."""
+        empty = self._encode([""])[0]
+        if self._facts.unconditional == "zeros":
+            return {name: np.zeros_like(array) for name, array in empty.items()}
+        return empty
 
-    def _encode(self, texts: Sequence[str]) -> list[Context]:
+    def _encode(self, texts: Sequence[str]) -> list[Conditioning]:
         blocks = [texts[first : first + ENCODER_BATCH] for first in range(0, len(texts), ENCODER_BATCH)]
-        return [context for block in blocks for context in self._encode_block(block)]
+        return [row for block in blocks for row in self._encode_block(block)]
 
-    def _encode_block(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        return np.concatenate([_run(engine, *tok.batch(texts)) for tok, engine in self._encoders], axis=1)
+    def _encode_block(self, texts: Sequence[str]) -> list[Conditioning]:
+        """Run every encoder; outputs of one name are joined along the token axis."""
+        outputs: dict[str, list[NDArray[np.float32]]] = {}
+        for tokenizers, engine in self._encoders:
+            for name, array in _run(engine, tokenizers, texts).items():
+                outputs.setdefault(name, []).append(array)
+        joined = {name: np.concatenate(arrays, axis=1) for name, arrays in outputs.items()}
+        return [{name: array[row] for name, array in joined.items()} for row in range(len(texts))]
 
 
-def _run(engine: Engine, ids: NDArray[np.int64], mask: NDArray[np.float32]) -> NDArray[np.float32]:
-    given: dict[str, Array] = {INPUT_IDS: ids, TOKEN_MASK: mask}
-    wanted = {name: given[name] for name in engine.inputs}
-    session = engine.bind(**{name: array.shape for name, array in wanted.items()})
-    for name, array in wanted.items():
+def _run(engine: Engine, tokenizers: Sequence[PromptTokenizer], texts: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+    given = {name: array for tokenizer in tokenizers for name, array in tokenizer.inputs(texts).items()}
+    session = engine.bind(**{name: array.shape for name, array in given.items()})
+    for name, array in given.items():
         session[name].write(array)
     session.run()
-    return cast("NDArray[np.float32]", session[CONTEXT].read())
+    return {name: cast("NDArray[np.float32]", session[name].read()) for name in engine.outputs}

@@ -11,7 +11,7 @@ from foley.errors import RequestError
 from foley.guidance import check_guidance
 from foley.manifest import Audio, Defaults, LatentSpace
 from foley.noise import SEED_LIMIT
-from foley.prompt import Part, Prompt, parts
+from foley.prompt import Part, Prompt, check_text, parts
 from foley.schedule import Spacing
 
 MAX_SECONDS: Final = 600.0
@@ -147,6 +147,7 @@ def _several(prompts: Prompt | Sequence[Prompt]) -> Sequence[Prompt]:
 def _text(name: str, value: str) -> str:
     if not isinstance(value, str):
         raise RequestError(f"{name} is {value!r}, expected a text")
+    check_text(name, value)
     return value
 
 

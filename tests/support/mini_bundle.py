@@ -20,6 +20,7 @@ from foley.manifest import (
     Tensor,
     TextEncoder,
 )
+from foley.manifest import Tokenizer as PromptTokenizer
 from foley.schedule import NoiseSchedule
 from support import mini_model as model
 
@@ -173,24 +174,27 @@ def _manifest(folder: Path, graphs: dict[str, Graph]) -> Manifest:
         audio=Audio(sample_rate_hz=model.RATE, hop_samples=model.HOP, mel_bins=model.MEL_BINS),
         latents=LatentSpace(
             channels=model.CHANNELS,
-            height=model.HEIGHT,
+            bins=model.HEIGHT,
+            time_axis="width",
             column_multiple=4,
-            default_columns=8,
             frames_per_column=model.FRAMES_PER_COLUMN,
         ),
         conditioning=Conditioning(
             encoders=(
                 TextEncoder(
                     graph="text_encoder",
-                    tokenizer="tokenizer/tokenizer.json",
-                    max_tokens=12,
-                    pad_to=model.CONTEXT_LENGTH,
-                    pad_id=0,
-                    dynamic_length=True,
+                    tokenizers=(
+                        PromptTokenizer(
+                            file="tokenizer/tokenizer.json",
+                            ids="input_ids",
+                            mask="token_mask",
+                            max_tokens=12,
+                            pad_to=model.CONTEXT_LENGTH,
+                            pad_id=0,
+                        ),
+                    ),
                 ),
             ),
-            context_length=model.CONTEXT_LENGTH,
-            context_width=model.WIDTH,
             unconditional="zeros",
         ),
         schedule=NoiseSchedule(steps_offset=1, set_alpha_to_one=False, timestep_spacing="leading"),

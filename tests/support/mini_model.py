@@ -6,7 +6,28 @@ import numpy as np
 
 from foley.samplers import SamplerTable
 
-VOCABULARY = "[PAD] [BOS] [EOS] [UNK] a dog barking in the rain cat bell wind loud soft on tin roof and far".split()
+VOCABULARY = [
+    "[PAD]",
+    "[BOS]",
+    "[EOS]",
+    "[UNK]",
+    "a",
+    "dog",
+    "barking",
+    "in",
+    "the",
+    "rain",
+    "cat",
+    "bell",
+    "wind",
+    "loud",
+    "soft",
+    "on",
+    "tin",
+    "roof",
+    "and",
+    "far",
+]
 CHANNELS, HEIGHT, MEL_BINS = 3, 4, 8
 FRAMES_PER_COLUMN, HOP, RATE = 8, 160, 16_000  # a column is 1280 samples = 80 ms
 CONTEXT_LENGTH, WIDTH = 8, 6

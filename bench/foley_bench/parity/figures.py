@@ -1,11 +1,13 @@
 """Measure how far this machine's engine is from the references, in dB of signal over error."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Final
 
-import numpy as np
+import torch
 
 import foley
 from foley.errors import EngineError
@@ -26,6 +28,7 @@ CLIP_SETTINGS: Final = (Setting("pndm", 100), Setting("dpmpp-2m", 25))
 CLIP_FLOOR_DB: Final[dict[Precision, float]] = {"fp32": 60.0, "fp16": 20.0}
 """The least of a whole clip's waveform: a hundred steps add up what one step rounds."""
 SAMPLER_STEPS: Final = 12
+THREADS: Final = 1
 SAMPLER_FLOOR_DB: Final = {"latents": 90.0, "waveform": 60.0}
 
 
@@ -59,9 +62,25 @@ class Comparison:
     samples_db: float
 
 
-def measure(bundles: Bundles, engine: str = "cpu", tell: Callable[[str], None] = lambda _: None) -> Iterator[Figure]:
+def measure(bundles: Bundles, engine: str = "cpu", tell: Callable[[str], None] = lambda _: None) -> list[Figure]:
     """Measure every row of the table; the references run in torch on the CPU."""
-    reference = cache(lambda layout: _load(bundles, layout))
+    with one_thread():
+        return list(_measure(bundles, engine, tell))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Keep torch to one thread: on graphs this small a second one only waits, forty times as long on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(THREADS)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _measure(bundles: Bundles, engine: str, tell: Callable[[str], None]) -> Iterator[Figure]:
+    reference = cache(lambda layout: load_quietly(bundles.checkpoint(layout)))
     for precision in PRECISIONS:
         tell(f"graphs in {precision}")
         yield from graph_figures(bundles, engine, precision)
@@ -72,9 +91,10 @@ def measure(bundles: Bundles, engine: str = "cpu", tell: Callable[[str], None] =
     yield from sampler_figures(bundles, engine, reference("no-adapter"))
 
 
-def _load(bundles: Bundles, layout: Layout) -> Reference:
+def load_quietly(checkpoint: Path) -> Reference:
+    """Load a checkpoint's reference without the libraries' progress bars."""
     with quiet_libraries():
-        return load_reference(bundles.checkpoint(layout))
+        return load_reference(checkpoint)
 
 
 def graph_figures(bundles: Bundles, engine: str, precision: Precision) -> Iterator[Figure]:
@@ -82,7 +102,7 @@ def graph_figures(bundles: Bundles, engine: str, precision: Precision) -> Iterat
     worst: dict[str, GraphReport] = {}
     for layout in LAYOUTS:
         bundle = foley.load_bundle(bundles.bundle(layout, precision))
-        for report in foley.verify(bundle, engine=engine):
+        for report in foley.verify(bundle, engine=engine, threads=THREADS):
             if report.graph not in worst or report.snr_db < worst[report.graph].snr_db:
                 worst[report.graph] = report
     for name, report in sorted(worst.items()):
@@ -95,7 +115,7 @@ def clip_figures(bundles: Bundles, engine: str, layout: Layout, reference: Refer
     """Compare the waveforms of whole clips in every precision."""
     expected = {setting: reference.generate(setting) for setting in CLIP_SETTINGS}
     for precision in PRECISIONS:
-        with foley.load(bundles.bundle(layout, precision), engine=engine) as pipeline:
+        with foley.load(bundles.bundle(layout, precision), engine=engine, threads=THREADS) as pipeline:
             for setting, sound in expected.items():
                 what = f"whole clip, `{setting.sampler}` {setting.steps} steps, guidance {setting.guidance:g}"
                 figure = compare(pipeline, setting, sound).samples_db
@@ -105,7 +125,7 @@ def clip_figures(bundles: Bundles, engine: str, layout: Layout, reference: Refer
 def sampler_figures(bundles: Bundles, engine: str, reference: Reference) -> Iterator[Figure]:
     """Compare a short clip by every sampler with diffusers' class: each one's waveform, and the worst latents."""
     compared: dict[str, Comparison] = {}
-    with foley.load(bundles.bundle("no-adapter", "fp32"), engine=engine) as pipeline:
+    with foley.load(bundles.bundle("no-adapter", "fp32"), engine=engine, threads=THREADS) as pipeline:
         for sampler in SCHEDULERS:
             setting = Setting(sampler, SAMPLER_STEPS)
             compared[sampler] = compare(pipeline, setting, reference.generate(setting))
@@ -137,8 +157,3 @@ def compare(pipeline: foley.Pipeline, setting: Setting, expected: Sound) -> Comp
     if clip.samples.shape != expected.samples.shape:
         raise EngineError(f"the clip has {len(clip.samples)} samples, the reference {len(expected.samples)}")
     return Comparison(snr_db(expected.latents, clip.latents), snr_db(expected.samples, clip.samples))
-
-
-def constant(sound: Sound) -> bool:
-    """Say whether a reference is silent, which would make every comparison with it empty."""
-    return float(np.std(sound.samples)) < 1e-3

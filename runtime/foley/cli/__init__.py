@@ -10,6 +10,7 @@ from typing import TextIO
 
 import click
 
+from foley import __version__
 from foley.cli.doctor import doctor
 from foley.cli.generate import generate
 from foley.cli.inspect import inspect
@@ -43,7 +44,7 @@ class Commands(click.Group):
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="foley")
+@click.version_option(__version__)
 def cli() -> None:
     """Text to sound: export a trained latent diffusion model once, generate anywhere without torch."""
 
@@ -59,6 +60,9 @@ def main(arguments: list[str] | None = None) -> None:
         cli.main(arguments, prog_name="foley", standalone_mode=False)
     except FoleyError as error:
         _fail(str(error), error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        sys.exit(error.exit_code)
     except click.ClickException as error:
         _fail(error.format_message(), error.exit_code)
     except (click.Abort, KeyboardInterrupt):

@@ -34,7 +34,7 @@ def _lines(bundle: Bundle) -> list[str]:
         f"made by   {', '.join(f'{name} {version}' for name, version in manifest.created_by.items())}",
         f"audio     {manifest.audio.sample_rate_hz} Hz, {manifest.audio.mel_bins} mel bins, "
         f"hop {manifest.audio.hop_samples} samples",
-        f"latents   {manifest.latents.channels}×{manifest.latents.height}×columns, "
+        f"latents   {manifest.latents.channels}×{manifest.latents.bins}, time along {manifest.latents.time_axis}, "
         f"{_column_ms(manifest):g} ms a column, in steps of {manifest.latents.column_multiple}",
         f"prompts   {_conditioning(manifest)}",
         f"schedule  {_schedule(manifest)}",
@@ -58,9 +58,12 @@ def _column_ms(manifest: Manifest) -> float:
 
 def _conditioning(manifest: Manifest) -> str:
     conditioning = manifest.conditioning
-    encoders = ", ".join(f"{encoder.graph} (up to {encoder.max_tokens} tokens)" for encoder in conditioning.encoders)
-    shape = f"[{conditioning.context_length},{conditioning.context_width}]"
-    return f"{encoders} → {shape}; without a prompt: {conditioning.unconditional.replace('_', ' ')}"
+    encoders = ", ".join(
+        f"{encoder.graph} (up to {tokenizer.max_tokens} tokens)"
+        for encoder in conditioning.encoders
+        for tokenizer in encoder.tokenizers
+    )
+    return f"{encoders}; without a prompt: {conditioning.unconditional.replace('_', ' ')}"
 
 
 def _schedule(manifest: Manifest) -> str:

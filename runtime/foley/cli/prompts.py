@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +24,7 @@ def read_prompts(arguments: tuple[str, ...], file: Path | None) -> list[str]:
     if file is not None:
         prompts += _from_file(file)
     elif not prompts and not sys.stdin.isatty():
-        prompts += _lines(sys.stdin.read())
+        prompts += _from_stdin()
     if not prompts:
         raise RequestError("there is no prompt; give one as an argument, with --prompts FILE or on standard input")
     return prompts
@@ -31,7 +32,7 @@ def read_prompts(arguments: tuple[str, ...], file: Path | None) -> list[str]:
 
 def _from_file(file: Path) -> list[str]:
     if str(file) == "-":
-        return _lines(sys.stdin.read())
+        return _from_stdin()
     try:
         text = file.read_text(encoding="utf-8-sig")
     except OSError as error:
@@ -42,19 +43,33 @@ def _from_file(file: Path) -> list[str]:
     return readers.get(file.suffix.lower(), lambda content, _: _lines(content))(text, file)
 
 
+def _from_stdin() -> list[str]:
+    try:
+        return _lines(sys.stdin.read())
+    except UnicodeDecodeError as error:
+        raise RequestError(f"standard input is not UTF-8 text: {error.reason} at byte {error.start}") from error
+
+
 def _lines(text: str) -> list[str]:
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    return [line.strip() for line in text.split("\n") if line.strip()]  # splitlines breaks at U+2028 too
 
 
 def _csv(text: str, file: Path) -> list[str]:
     rows = csv.DictReader(io.StringIO(text))
-    column = next((name for name in COLUMNS if name in (rows.fieldnames or ())), None)
-    if column is None:
-        raise RequestError(
-            f"--prompts {file} has columns {', '.join(rows.fieldnames or ()) or 'none'}; "
-            f"expected one named {', '.join(COLUMNS)}"
-        )
-    return [row[column] or "" for row in rows]
+    try:
+        column = _column(rows.fieldnames or (), file)
+        return [row[column] or "" for row in rows]
+    except csv.Error as error:
+        raise RequestError(f"--prompts {file} is not CSV: {error}, line {rows.line_num}") from error
+
+
+def _column(names: Sequence[str], file: Path) -> str:
+    for name in COLUMNS:
+        if name in names:
+            return name
+    raise RequestError(
+        f"--prompts {file} has columns {', '.join(names) or 'none'}; expected one named {', '.join(COLUMNS)}"
+    )
 
 
 def _json_lines(text: str, file: Path) -> list[str]:
@@ -62,7 +77,7 @@ def _json_lines(text: str, file: Path) -> list[str]:
 
 
 def _numbered(text: str) -> list[tuple[int, str]]:
-    return [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    return [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
 
 
 def _json_prompt(line: str, place: str) -> str:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from math import isfinite
 from pathlib import Path
 
 import click
@@ -23,7 +24,7 @@ def verify(bundle: Path, engine: str, threads: int | None, *, as_json: bool) -> 
     foley_engines.choose(engine)
     failed = []
     for report in verify_bundle(load_bundle(bundle), engine=engine, threads=threads):
-        click.echo(json.dumps({**asdict(report), "passed": report.passed}) if as_json else _line(report))
+        click.echo(json.dumps(_record(report)) if as_json else _line(report))
         failed += [] if report.passed else [report]
     if failed:
         first = failed[0]
@@ -31,6 +32,12 @@ def verify(bundle: Path, engine: str, threads: int | None, *, as_json: bool) -> 
             f"{first.graph} in engine {engine}: {first.snr_db:.1f} dB against torch, the floor of {first.precision} is "
             f"{first.floor_db:g} dB; do not use this engine for this bundle"
         )
+
+
+def _record(report: GraphReport) -> dict[str, object]:
+    """Give a report for JSON, which has no infinity: null stands for one (no error at all, or no number at all)."""
+    values = asdict(report) | {"passed": report.passed}
+    return {name: None if isinstance(value, float) and not isfinite(value) else value for name, value in values.items()}
 
 
 def _line(report: GraphReport) -> str:

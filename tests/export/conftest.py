@@ -1,0 +1,130 @@
+"""Checkpoints, each variation written once; bundles, each exported once; and a model small enough to export in a second."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import foley
+from foley_bench.checkpoints import write_checkpoint
+from foley_bench.parity.bundles import Bundles
+from foley_bench.parity.figures import load_quietly
+from foley_bench.parity.reference import Reference
+from foley_export import export as export_module
+from foley_export.checkpoint import Checkpoint, open_checkpoint
+from foley_export.model import Model
+from foley_export.systems import read_model
+
+MakeCheckpoint = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> Bundles:
+    """Give the exports that these tests share with tests/parity."""
+    return Bundles(tmp_path_factory.getbasetemp() / "bundles")
+
+
+@pytest.fixture(scope="session")
+def plain(bundles: Bundles) -> Iterator[foley.Pipeline]:
+    with foley.load(bundles.bundle("no-adapter", "fp32"), threads=1) as pipeline:
+        yield pipeline
+
+
+@pytest.fixture(scope="session")
+def adapted(bundles: Bundles) -> Iterator[foley.Pipeline]:
+    with foley.load(bundles.bundle("adapter", "fp32"), threads=1) as pipeline:
+        yield pipeline
+
+
+@pytest.fixture(scope="session")
+def references(bundles: Bundles) -> dict[str, Reference]:
+    return {layout: load_quietly(bundles.checkpoint(layout)) for layout in ("adapter", "no-adapter")}
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> MakeCheckpoint:
+    """Return a factory of tiny checkpoints that nobody changes."""
+    made: dict[tuple[tuple[str, Any], ...], Path] = {}
+
+    def make(**options: Any) -> Path:
+        key = tuple(sorted(options.items()))
+        if key not in made:
+            made[key] = write_checkpoint(tmp_path_factory.mktemp("checkpoint") / "tiny", **options)
+        return made[key]
+
+    return make
+
+
+@pytest.fixture
+def own(checkpoint: MakeCheckpoint, tmp_path: Path) -> MakeCheckpoint:
+    """Return a factory of tiny checkpoints for the test to change."""
+    return lambda **options: shutil.copytree(checkpoint(**options), tmp_path / "checkpoint")
+
+
+@pytest.fixture
+def read() -> Callable[[Path], Model]:
+    return lambda folder: read_model(open_checkpoint(str(folder)))
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """On models this small, a second thread only waits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def quick_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `export` read the checkpoint as always, but build stand-ins of an operator or two."""
+
+    def quick(checkpoint: Checkpoint, loras: Any = ()) -> Model:
+        model = read_model(checkpoint, loras)
+        return replace(model, graphs=tuple(replace(plan, build=STAND_INS[plan.name]) for plan in model.graphs))
+
+    monkeypatch.setattr(export_module, "read_model", quick)
+
+
+class StandIn(nn.Module):
+    """A module of the right shapes with one large weight, so that a weights file is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dtype = torch.float32
+        self.table = nn.Parameter(torch.linspace(-1, 1, 1024 * 32).reshape(1024, 32), requires_grad=False)
+
+
+class TextStandIn(StandIn):
+    def forward(self, input_ids: Tensor) -> Tensor:
+        return self.table[input_ids].float()
+
+
+class StepStandIn(StandIn):
+    def forward(self, state: Tensor, step_matrix: Tensor, timestep: Tensor, noise: Tensor, *_: Tensor) -> Tensor:
+        terms = torch.cat([state, noise[:, None], noise[:, None] * self.table[3, 4].float()], dim=1)
+        return (step_matrix @ terms.flatten(2)).view_as(state) + timestep[:, None, None, None, None]
+
+
+class DecoderStandIn(StandIn):
+    def forward(self, latents: Tensor) -> Tensor:
+        rows = latents.mean(1).transpose(1, 2) @ self.table[:256].float().T
+        return rows.transpose(1, 2)[..., None].expand(-1, -1, -1, 8).flatten(2)
+
+
+class VocoderStandIn(StandIn):
+    def forward(self, mel: Tensor) -> Tensor:
+        return (mel.transpose(1, 2) @ self.table[:256, :1].float()).expand(-1, -1, 160).flatten(1).tanh()
+
+
+STAND_INS: dict[str, Callable[[], nn.Module]] = {
+    "text_encoder": TextStandIn,
+    "denoise_step": StepStandIn,
+    "latent_decoder": DecoderStandIn,
+    "vocoder": VocoderStandIn,
+}

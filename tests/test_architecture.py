@@ -1,0 +1,95 @@
+"""Arrows between the packages, and what running the product loads."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+from support.commands import ROOT, run_python
+
+RUNTIME_LIBRARIES = {"numpy", "msgspec", "tokenizers", "soundfile", "click"}
+OWN = {"foley_engines": "engines", "foley": "runtime", "foley_export": "export", "foley_bench": "bench"}
+MAY_IMPORT = {
+    "foley_engines": {"foley_engines"},
+    "foley": {"foley", "foley_engines"},
+    "foley_export": {"foley", "foley_engines", "foley_export"},
+    "foley_bench": set(OWN),
+}
+ENGINE_LIBRARIES = {"onnxruntime_cpu.py": {"onnxruntime"}}
+HEAVY = {"torch", "diffusers", "transformers", "onnx"}
+
+
+def sources(package: str) -> list[Path]:
+    found = sorted((ROOT / OWN[package] / package).rglob("*.py"))
+    assert found
+    return found
+
+
+def imports(file: Path) -> list[tuple[str, int]]:
+    """Top-level names that a file imports anywhere, with the level of relative imports."""
+    found = []
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found += [(alias.name.partition(".")[0], 0) for alias in node.names]
+        if isinstance(node, ast.ImportFrom):
+            found.append(((node.module or "").partition(".")[0], node.level))
+    return found
+
+
+def foreign(file: Path) -> set[str]:
+    return {name for name, _ in imports(file)} - set(sys.stdlib_module_names)
+
+
+@pytest.mark.parametrize("package", OWN)
+def test_arrows_between_the_packages(package: str):
+    upward = {(str(file), name) for file in sources(package) for name in foreign(file) & set(OWN) - MAY_IMPORT[package]}
+    assert upward == set()
+
+
+@pytest.mark.parametrize("package", OWN)
+def test_imports_are_absolute(package: str):
+    assert [str(file) for file in sources(package) for _, level in imports(file) if level] == []
+
+
+def test_the_runtime_imports_its_five_libraries_only():
+    used = set().union(*map(foreign, sources("foley"))) - set(OWN)
+    assert used == RUNTIME_LIBRARIES
+
+
+def test_only_the_command_line_imports_click():
+    users = {file.relative_to(ROOT).parts[2] for file in sources("foley") if "click" in foreign(file)}
+    assert users == {"cli"}
+
+
+def test_an_engine_imports_numpy_and_its_own_library_only():
+    for file in sources("foley_engines"):
+        assert foreign(file) <= {"numpy", "foley_engines"} | ENGINE_LIBRARIES.get(file.name, set()), file
+
+
+GENERATION = f"""
+import sys
+import foley, foley.cli
+folder, output = sys.argv[1:]
+with foley.load(folder) as pipeline:
+    [clip] = pipeline.generate("a dog barking", steps=2)
+clip.save(output + "/clip.wav")
+clip.save_spectrogram(output + "/clip.png")
+assert all(report.passed for report in foley.verify(foley.load_bundle(folder)))
+print(sorted({HEAVY} & set(sys.modules)), "onnxruntime" in sys.modules)
+"""
+
+
+def test_a_whole_generation_loads_no_torch_and_no_onnx(mini_bundle: Path, tmp_path: Path):
+    done = run_python("-c", GENERATION, mini_bundle, tmp_path)
+    assert (done.code, done.out) == (0, "[] True\n"), done.err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.png", "clip.wav"]
+
+
+def test_import_loads_no_engine_library():
+    done = run_python("-c", "import sys, foley; print('onnxruntime' in sys.modules, 'click' in sys.modules)")
+    assert done.out == "False False\n"
+
+
+def test_import_is_quick():
+    timer = "import time; begin = time.perf_counter(); import foley; print(time.perf_counter() - begin)"
+    assert min(float(run_python("-c", timer).out) for _ in range(5)) < 0.3  # measured 0.12 s
