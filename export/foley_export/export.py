@@ -31,6 +31,9 @@ GRAPHS: Final = "graphs"
 GOLDEN: Final = "golden"
 LIBRARIES: Final = ("foley", "torch", "diffusers", "transformers", "onnxruntime", "onnxscript")
 
+EXACT_DB: Final = 300.0
+"""What the manifest says of a graph without any error; JSON has no infinity."""
+
 Tell = Callable[[str, str], None]
 """(graph, what is being done to it)"""
 
@@ -134,7 +137,7 @@ def _dtype(array: Array) -> Literal["float32", "int64"]:
 
 
 def _with_snr(graph: Graph, snr_db: float) -> Graph:
-    return msgspec.structs.replace(graph, snr_db=round(snr_db, 2))
+    return msgspec.structs.replace(graph, snr_db=round(min(snr_db, EXACT_DB), 2))
 
 
 def _check(plan: GraphPlan, graph: Graph, folder: Path, recording: Recording) -> float:

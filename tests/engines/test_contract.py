@@ -152,7 +152,7 @@ def test_other_arrays_are_refused(engine: Engine, value: np.ndarray, got: str):
 
 
 def test_an_unknown_tensor_is_named(engine: Engine):
-    with pytest.raises(EngineError, match="'z'.* x, y, order, next_x, flat, again"):
+    with pytest.raises(EngineError, match=r"'z'.* x, y, order, next_x, flat, again"):
         loaded(engine)["z"]
 
 

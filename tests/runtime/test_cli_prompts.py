@@ -94,11 +94,11 @@ def test_arguments_come_before_a_files_prompts(tmp_path: Path):
 
 def test_a_terminal_is_not_waited_for(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sys, "stdin", Terminal("typed\n"))
-    with pytest.raises(RequestError, match="^there is no prompt; give one as an argument"):
+    with pytest.raises(RequestError, match=r"^there is no prompt; give one as an argument"):
         read_prompts((), None)
 
 
 def test_standard_input_that_is_no_text_is_refused(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sys, "stdin", pipe(b"a dog\n\xff\xfe\n"))
-    with pytest.raises(RequestError, match="^standard input is not UTF-8 text"):
+    with pytest.raises(RequestError, match=r"^standard input is not UTF-8 text"):
         read_prompts((), None)

@@ -74,13 +74,13 @@ def test_guided_steps_come_first(stop: float, steps: int, guided: int):
 
 @pytest.mark.parametrize("scale", [-1, math.nan, math.inf, -math.inf, True, "7", None])
 def test_other_scales_are_refused(scale: object):
-    with pytest.raises(RequestError, match="^guidance is .*expected a finite number"):
+    with pytest.raises(RequestError, match=r"^guidance is .*expected a finite number"):
         guide([Row(DOG, 1.0)], NONE, scale=scale)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("stop", [-0.1, 1.1, math.nan, math.inf, True, "1", None])
 def test_other_stops_are_refused(stop: object):
-    with pytest.raises(RequestError, match="^guidance stop is .*expected a fraction"):
+    with pytest.raises(RequestError, match=r"^guidance stop is .*expected a fraction"):
         guide([Row(DOG, 1.0)], NONE, scale=3.0, stop=stop)  # type: ignore[arg-type]
 
 

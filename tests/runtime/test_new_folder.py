@@ -6,8 +6,9 @@ import stat
 from pathlib import Path
 
 import pytest
+from support.mini_bundle import write_mini_bundle
 
-from foley.bundle import new_folder
+from foley.bundle import load_bundle, new_folder
 from foley.errors import UsageError
 
 
@@ -25,8 +26,7 @@ def read(target: Path) -> str:
 
 @pytest.fixture
 def older(tmp_path: Path) -> Path:
-    build(tmp_path / "bundle", content="old")
-    return tmp_path / "bundle"
+    return write_mini_bundle(tmp_path / "bundle")
 
 
 def test_a_folder_appears_when_the_block_ends(tmp_path: Path):
@@ -48,7 +48,7 @@ def test_others_may_read_it_as_the_umask_says(tmp_path: Path):
     assert stat.S_IMODE((tmp_path / "bundle").stat().st_mode) == 0o750
 
 
-FAILURES = [ValueError("x"), KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")]
+FAILURES = [ValueError("x"), KeyboardInterrupt(), OSError(errno.EIO, "Input/output error")]
 
 
 @pytest.mark.parametrize("error", FAILURES, ids=repr)
@@ -62,22 +62,59 @@ def test_a_failure_leaves_nothing(tmp_path: Path, error: BaseException):
 def test_a_failure_leaves_the_older_bundle(older: Path, error: BaseException):
     with pytest.raises(type(error)):
         build(older, replace=True, error=error)
-    assert read(older) == "old"
+    load_bundle(older)
     assert list(older.parent.iterdir()) == [older]
 
 
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_said_in_a_line(tmp_path: Path, code: int):
+    with pytest.raises(UsageError, match=r"the disk of .* is full; free some room"):
+        build(tmp_path / "bundle", error=OSError(code, os.strerror(code)))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_older_bundle_gives_way_when_asked(older: Path):
-    (older / "stale").write_text("x")
+    (older / "engines").mkdir()
+    (older / "engines/a.plan").write_text("built from the older bundle")
     build(older, replace=True)
     assert read(older) == "new"
-    assert not (older / "stale").exists()
+    assert [path.name for path in older.iterdir()] == ["bundle.json"]
     assert list(older.parent.iterdir()) == [older]
 
 
 def test_an_older_bundle_stays_unless_asked(older: Path):
-    with pytest.raises(UsageError, match="exists; .*--force"):
+    with pytest.raises(UsageError, match=r"exists; .*--force"):
         build(older)
-    assert read(older) == "old"
+    load_bundle(older)
+
+
+def test_a_folder_with_more_than_a_bundle_is_never_replaced(older: Path):
+    (older / "dog.wav").write_text("x")
+    with pytest.raises(UsageError, match=r"is not a bundle alone \(it holds dog.wav\)"):
+        build(older, replace=True)
+    load_bundle(older)
+
+
+def test_a_target_that_appears_meanwhile_is_kept(tmp_path: Path):
+    target = tmp_path / "bundle"
+    with pytest.raises(UsageError, match="exists"), new_folder(target):
+        write_mini_bundle(target)
+    load_bundle(target)
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_link_is_followed(older: Path, tmp_path: Path):
+    link = tmp_path / "link"
+    link.symlink_to(older)
+    build(older, replace=True)
+    assert link.is_symlink()
+    assert read(link) == "new"
+
+
+def test_the_current_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="choose a folder below it"):
+        build(Path())
 
 
 def test_an_empty_folder_is_taken(tmp_path: Path):
@@ -95,7 +132,7 @@ def test_what_is_no_bundle_is_never_replaced(tmp_path: Path, kind: str):
         (target / "thesis.tex").write_text("x")
     else:
         target.write_text("x")
-    with pytest.raises(UsageError, match="is not a bundle, so --force does not replace it"):
+    with pytest.raises(UsageError, match=r"is not a bundle alone .*, so --force does not replace it"):
         build(target, replace=True)
     with pytest.raises(UsageError, match="mine exists"):
         build(target)
@@ -111,26 +148,30 @@ def test_a_file_for_a_parent_is_refused(tmp_path: Path):
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS, errno.ENOSPC])
 def test_a_parent_that_cannot_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int):
-    def refuse(**_options: object) -> str:
+    def refuse(_self: Path, *_arguments: object, **_options: object) -> None:
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr("foley.bundle.tempfile.mkdtemp", refuse)
+    monkeypatch.setattr(Path, "mkdir", refuse)
     with pytest.raises(UsageError, match=f"cannot be written: {os.strerror(code)}"):
         build(tmp_path / "bundle")
 
 
-@pytest.mark.parametrize("failing", ["target", "working"])
-def test_a_failed_rename_leaves_the_older_bundle_alone(older: Path, monkeypatch: pytest.MonkeyPatch, failing: str):
-    """A mount point cannot be renamed (EBUSY); a full disk may fail the second rename."""
-    rename = Path.rename
+@pytest.mark.parametrize("error", [OSError(errno.EBUSY, "Device or resource busy"), KeyboardInterrupt()], ids=repr)
+@pytest.mark.parametrize("failing", [1, 2])
+def test_a_failed_swap_leaves_the_older_bundle(
+    older: Path, monkeypatch: pytest.MonkeyPatch, failing: int, error: BaseException
+):
+    """A mount point cannot be renamed; an interrupt may fall between the two renames."""
+    rename, calls = Path.rename, []
 
     def refuse(self: Path, to: Path) -> Path:
-        if (self == older) == (failing == "target") and self.name != older.name + "x" and ".old." not in str(self):
-            raise OSError(errno.EBUSY, "Device or resource busy", str(self))
+        calls.append(to)
+        if len(calls) == failing:
+            raise error
         return rename(self, to)
 
     monkeypatch.setattr(Path, "rename", refuse)
-    with pytest.raises(OSError, match="busy"):
+    with pytest.raises(type(error)):
         build(older, replace=True)
-    assert read(older) == "old"
+    load_bundle(older)
     assert list(older.parent.iterdir()) == [older]

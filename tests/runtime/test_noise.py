@@ -45,5 +45,5 @@ def test_numpy_integers_are_seeds():
 
 @pytest.mark.parametrize("seed", [-1, 2**63, True, 1.0, "1", None, float("nan")])
 def test_other_seeds_are_refused(seed: object):
-    with pytest.raises(RequestError, match="^seed is .*expected an integer from 0"):
+    with pytest.raises(RequestError, match=r"^seed is .*expected an integer from 0"):
         NoiseStream(seed)  # type: ignore[arg-type]

@@ -113,14 +113,25 @@ def test_the_last_seed_counts(seed: int, count: int, fits: bool):
     if fits:
         assert request(seed=seed, count=count).seeds[-1] == seed + count - 1
     else:
-        with pytest.raises(RequestError, match="^seed is"):
+        with pytest.raises(RequestError, match=r"^seed is"):
             request(seed=seed, count=count)
 
 
 @pytest.mark.parametrize(
     "prompts",
-    ["", "  ", "\n", [], [""], ["dog", ""], [[]], [1], [None], [["dog", "cat"]], [[Part("")]], [Part("dog", 0)]]
-    + [
+    [
+        "",
+        "  ",
+        "\n",
+        [],
+        [""],
+        ["dog", ""],
+        [[]],
+        [1],
+        [None],
+        [["dog", "cat"]],
+        [[Part("")]],
+        [Part("dog", 0)],
         [Part("dog", math.nan)],
         [Part("dog", math.inf)],
         [Part("dog", "1")],
@@ -135,7 +146,7 @@ def test_the_last_seed_counts(seed: int, count: int, fits: bool):
     ids=str,
 )
 def test_prompts_without_meaning_are_refused(prompts: object):
-    with pytest.raises(RequestError, match="prompt|weight"):
+    with pytest.raises(RequestError, match=r"prompt|weight"):
         request(prompts)
 
 

@@ -156,7 +156,7 @@ def _tensor(value: onnx.ValueInfoProto) -> Tensor:
 
 def _write_tokenizer(file: Path) -> None:
     ids = {word: index for index, word in enumerate(model.VOCABULARY)}
-    tokenizer = Tokenizer(models.WordLevel(ids, unk_token="[UNK]"))
+    tokenizer = Tokenizer(models.WordLevel(ids, unk_token="[UNK]"))  # noqa: S106
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     ends = [(word, ids[word]) for word in ("[BOS]", "[EOS]")]
