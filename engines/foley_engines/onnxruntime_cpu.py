@@ -17,16 +17,17 @@ def import_library() -> Any:  # noqa: ANN401 — a module without types
     """Import ONNX Runtime.
 
     Raises:
-        EngineUnavailableError: it is not installed; the message says what installs it.
+        EngineUnavailableError: it is not installed, or its own libraries do not load; the message says what helps.
     """
     try:
         import onnxruntime
-    except ModuleNotFoundError as error:
-        if error.name != "onnxruntime":
-            raise
-        raise EngineUnavailableError(
-            "engine 'cpu' needs onnxruntime, which is not installed; install it with: pip install 'foley[cpu]'"
-        ) from error
+    except ImportError as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == "onnxruntime":
+            reason = "needs onnxruntime, which is not installed; install it with: pip install 'foley[cpu]'"
+        else:
+            repair = "pip install --force-reinstall onnxruntime"
+            reason = f"found an onnxruntime that does not load ({one_line(error)}); repair it with: {repair}"
+        raise EngineUnavailableError(f"engine 'cpu' {reason}") from error
     return onnxruntime
 
 
@@ -163,7 +164,7 @@ class CpuSession:
         try:
             self._session.run_with_iobinding(self._binding)
         except Exception as error:  # onnxruntime raises classes of its own that share no base
-            raise EngineError(f"{self._graph.name}: {_one_line(error)}") from error
+            raise EngineError(f"{self._graph.name}: {one_line(error)}") from error
         for name, value in zip(self._outputs, self._binding.get_outputs(), strict=True):
             if name in self._unbound:
                 self._unbound[name].array = value.numpy()
@@ -188,7 +189,7 @@ def _load(library: Any, graph: Path, threads: int | None, *, optimise: bool) -> 
         return library.InferenceSession(str(graph), options, providers=[PROVIDER])
     except Exception as error:  # onnxruntime raises classes of its own that share no base
         raise EngineError(
-            f"{graph.name} does not load in onnxruntime {library.__version__}: {_one_line(error)}"
+            f"{graph.name} does not load in onnxruntime {library.__version__}: {one_line(error)}"
         ) from error
 
 
@@ -204,7 +205,7 @@ def _spec(node: Any) -> TensorSpec:  # noqa: ANN401
     return TensorSpec(node.name, ONNX_TYPES[node.type], tuple(axes))
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 

@@ -34,7 +34,8 @@ def context(text: str) -> np.ndarray:
 def latents_of(
     rows: list[tuple[np.ndarray, float]], seed: int, pipeline: foley.Pipeline, **knobs: object
 ) -> np.ndarray:
-    table = sampler_table(knobs.get("sampler", "ddim"), pipeline.bundle.manifest.schedule, knobs.get("steps", 4))
+    schedule = pipeline.bundle.manifest.schedule
+    table = sampler_table(knobs.get("sampler", "ddim"), schedule, knobs.get("steps", 4), spacing=knobs.get("spacing"))
     stream, shape = NoiseStream(seed), (3, 4, knobs.get("columns", 8))
     start = stream.normal(shape) * table.initial_scale
     return mini_model.denoise(start, table, lambda _: rows, lambda: stream.normal(shape))
@@ -78,9 +79,11 @@ def test_a_clip_is_the_model_written_out(pipeline: foley.Pipeline):
 
 
 @pytest.mark.parametrize("sampler", ["euler", "euler-a", "dpmpp-2m-sde"])
-def test_a_samplers_scale_and_draws(pipeline: foley.Pipeline, sampler: str):
-    [clip] = pipeline.generate("rain", seed=6, sampler=sampler, steps=7)
-    check(clip, [(context("rain"), 3.0), (NOTHING, -2.0)], pipeline, sampler=sampler, steps=7)
+@pytest.mark.parametrize("spacing", ["leading", "linspace"])  # Euler starts at 0.998 of the noise under linspace
+def test_a_samplers_scale_and_draws(pipeline: foley.Pipeline, sampler: str, spacing: str):
+    knobs = {"sampler": sampler, "steps": 7, "spacing": spacing}
+    [clip] = pipeline.generate("rain", seed=6, **knobs)
+    check(clip, [(context("rain"), 3.0), (NOTHING, -2.0)], pipeline, **knobs)
 
 
 def test_weighted_parts_guide_one_clip(pipeline: foley.Pipeline):
@@ -218,10 +221,12 @@ def test_previews_lead_to_the_clip(pipeline: foley.Pipeline):
 
 def test_a_batchs_time_is_its_own(pipeline: foley.Pipeline):
     begin = time.perf_counter()
-    clips = pipeline.generate("dog", steps=200, count=2, max_batch=1)
+    clips = pipeline.generate("dog", steps=200, count=3, max_batch=2)
     elapsed_ms = (time.perf_counter() - begin) * 1e3
-    assert [clip.timings.steps for clip in clips] == [200, 200]
-    assert 0.2 * elapsed_ms < sum(clip.timings.denoise_ms for clip in clips) <= elapsed_ms
+    first, second, third = (clip.timings.denoise_ms for clip in clips)
+    assert first == second != third
+    assert 0.2 * elapsed_ms < first + third <= elapsed_ms
+    assert {clip.timings.steps for clip in clips} == {200}
 
 
 @pytest.mark.parametrize(("got", "near"), [("dpmpp2m", "dpmpp-2m"), ("eular", "euler"), ("DDIM", "use one of pndm")])
