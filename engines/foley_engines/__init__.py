@@ -1,11 +1,11 @@
 """Run a graph: open it in an engine, bind its shapes once, run it many times.
 
-    with foley_engines.open("denoise_step.onnx", engine="cpu") as engine:
-        session = engine.bind(state=(1, 4, 4, 32, 128), ...)
-        session["state"].write(array)
-        session.run()
-        session["next_state"].read()
-        session.feed("state", "next_state")
+with foley_engines.open("denoise_step.onnx", engine="cpu") as engine:
+    session = engine.bind(state=(1, 4, 4, 32, 128), ...)
+    session["state"].write(array)
+    session.run()
+    session["next_state"].read()
+    session.feed("state", "next_state")
 """
 
 from pathlib import Path

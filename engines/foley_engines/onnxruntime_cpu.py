@@ -206,6 +206,7 @@ def _spec(node: Any) -> TensorSpec:  # noqa: ANN401
 
 
 def one_line(error: Exception) -> str:
+    """Give an error's message without its line breaks."""
     return " ".join(str(error).split())
 
 

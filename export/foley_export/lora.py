@@ -1,5 +1,6 @@
 """LoRA weights in diffusers' format, fused into a model before it is traced."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,21 +100,30 @@ def _merge(module: nn.Module, scale: float) -> set[str]:
         layer.merge(safe_merge=True)
         parent = module.get_submodule(name.rpartition(".")[0])
         setattr(parent, name.rpartition(".")[2], layer.get_base_layer())
+    _forget_adapters(module)
     return {name for name, _ in adapted}
+
+
+def _forget_adapters(module: nn.Module) -> None:
+    """Take off what marks a module as adapted, so that the next LoRA may be loaded under the same name."""
+    if hasattr(module, "peft_config"):
+        del module.peft_config
+        module._hf_peft_config_loaded = False  # type: ignore[assignment]
 
 
 def parse_lora(text: str) -> Lora:
     """Read `FILE` or `FILE@SCALE`.
 
     Raises:
-        CheckpointError: the scale is no number.
+        CheckpointError: the scale is no finite number.
     """
     name, mark, scale = text.rpartition("@")
     if not mark:
         return Lora(Path(text))
     try:
-        return Lora(Path(name), float(scale))
-    except ValueError as error:
-        raise CheckpointError(
-            f"--lora {text}: the scale is {scale!r}, expected a number, as in file.safetensors@0.8"
-        ) from error
+        number = float(scale)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise CheckpointError(f"--lora {text}: the scale is {scale!r}, expected a number, as in file.safetensors@0.8")
+    return Lora(Path(name), number)

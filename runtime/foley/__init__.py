@@ -1,10 +1,10 @@
 """Generate sound from text with a bundle of ONNX graphs, and no torch.
 
-    import foley
+import foley
 
-    with foley.load("bundle") as pipeline:
-        for clip in pipeline.generate(["a dog barking in the rain"], seconds=5.0, steps=25, sampler="dpmpp-2m"):
-            clip.save("dog.wav")
+with foley.load("bundle") as pipeline:
+    for clip in pipeline.generate(["a dog barking in the rain"], seconds=5.0, steps=25, sampler="dpmpp-2m"):
+        clip.save("dog.wav")
 """
 
 from importlib.metadata import PackageNotFoundError, version

@@ -4,10 +4,10 @@ import re
 
 import click
 import pytest
+from support.commands import ROOT
 
 from foley.cli import cli
 from foley_export.cli import export
-from support.commands import ROOT
 
 COMMANDS = {**cli.commands, "export": export}
 LINES = (ROOT / "README.md").read_text().splitlines()
@@ -28,7 +28,9 @@ def test_options_beside_a_command_exist(line: str):
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", line)) <= known
 
 
-@pytest.mark.parametrize("line", [line for line in LINES if re.match(r"^\* \*\*\w+:", line)], ids=lambda line: line[:40])
+@pytest.mark.parametrize(
+    "line", [line for line in LINES if re.match(r"^\* \*\*\w+:", line)], ids=lambda line: line[:40]
+)
 def test_options_of_the_notes_are_generates(line: str):
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", line)) <= options("generate")
 

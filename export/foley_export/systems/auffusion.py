@@ -67,6 +67,8 @@ def read_model(checkpoint: Checkpoint, loras: Sequence[Lora] = ()) -> Model:
     scheduler = checkpoint.config("scheduler/scheduler_config.json")
     vocoder = vocoder_config(checkpoint.config("vocoder/config.json"))
     _check_weights(checkpoint)
+    for lora in loras:
+        lora_parts(lora)  # unreadable or of another kind: said before anything is written
     adapted = checkpoint.has("condition_config.json")
     texts = _adapted_texts(checkpoint, loras) if adapted else [_plain_text(checkpoint, loras)]
     return Model(
