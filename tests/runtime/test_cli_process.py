@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import soundfile
 from support.commands import ENVIRONMENT, run_foley, run_python
 
@@ -61,12 +62,13 @@ def start(mini_bundle: Path, folder: Path, *arguments: object) -> subprocess.Pop
     )
 
 
-def test_an_interrupt_keeps_finished_clips_and_no_pieces(mini_bundle: Path, tmp_path: Path):
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_keeps_finished_clips_and_no_pieces(mini_bundle: Path, tmp_path: Path, sent: int, code: int):
     with start(mini_bundle, tmp_path, "--steps", 900, "--count", 500, "--max-batch", 1, "--spectrogram") as process:
         first = process.stdout.readline().strip()
-        process.send_signal(signal.SIGINT)
+        process.send_signal(sent)
         more, errors = process.communicate(timeout=30)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert errors.strip() == "foley: interrupted; nothing half-written was kept"
     written = {Path(first).name, *(Path(line).name for line in more.split())}
     found = {path.name for path in (tmp_path / "out").iterdir()}

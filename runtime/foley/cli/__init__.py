@@ -1,11 +1,13 @@
 """The `foley` command.
 
-Misuse prints one line on stderr and exits 2, failure exits 1, an interrupt 130.
+Misuse prints one line on stderr and exits 2, failure exits 1, an interrupt 130, a termination 143.
 """
 
+import signal
 import sys
 import warnings
 from importlib.metadata import entry_points
+from types import FrameType
 from typing import TextIO
 
 import click
@@ -18,6 +20,8 @@ from foley.cli.verify import verify
 from foley.errors import FoleyError, UsageError
 
 INTERRUPTED = 130
+TERMINATED = 143
+STOPPED = "interrupted; nothing half-written was kept"
 BROKEN_PIPE = 1
 COMMAND_GROUP = "foley.commands"
 """Entry points through which the export and bench packages add their commands; the runtime imports neither."""
@@ -56,6 +60,7 @@ for _command in (generate, inspect, verify, doctor):
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit the process."""
     warnings.showwarning = _show_warning
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         cli.main(arguments, prog_name="foley", standalone_mode=False)
     except FoleyError as error:
@@ -65,8 +70,10 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(error.exit_code)
     except click.ClickException as error:
         _fail(error.format_message(), error.exit_code)
+    except TerminatedError:
+        _fail(STOPPED, TERMINATED)
     except (click.Abort, KeyboardInterrupt):
-        _fail("interrupted; nothing half-written was kept", INTERRUPTED)
+        _fail(STOPPED, INTERRUPTED)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(BROKEN_PIPE)
@@ -74,6 +81,14 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(f"{error.filename or 'a file'}: {error.strerror or error}", UsageError.exit_code)
     except MemoryError:
         _fail("out of memory; use fewer seconds, a smaller --max-batch or a smaller model", 1)
+
+
+class TerminatedError(BaseException):
+    """The process was told to end: what is half-written is cleaned up on the way out."""
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    raise TerminatedError
 
 
 def _fail(message: str, code: int) -> None:
