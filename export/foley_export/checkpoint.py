@@ -3,7 +3,7 @@
 import hashlib
 import json
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -92,11 +92,15 @@ class Checkpoint:
             raise CheckpointError(f"{self.name} names the file {name}, which is outside its folder")
         return self.folder / name
 
-    def digest(self) -> str:
-        """Digest the names and contents of every file read so far."""
+    def files(self) -> list[Path]:
+        """Give every file read so far."""
+        return sorted(self._read)
+
+    def digest(self, digest: Callable[[Path], str] = sha256) -> str:
+        """Digest the names and contents of every file read so far; `digest` gives that of one file."""
         whole = hashlib.sha256()
-        for path in sorted(self._read):
-            whole.update(f"{path.relative_to(self.folder).as_posix()} {sha256(path)}\n".encode())
+        for path in self.files():
+            whole.update(f"{path.relative_to(self.folder).as_posix()} {digest(path)}\n".encode())
         return whole.hexdigest()
 
 

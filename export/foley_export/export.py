@@ -13,12 +13,13 @@ import onnx_ir as ir
 
 import foley_engines
 from foley.bundle import new_folder, record_files, write_manifest
-from foley.errors import UsageError, VerificationError
+from foley.errors import VerificationError
 from foley.manifest import SCHEMA_VERSION, Graph, Manifest, Precision, Source, Tensor
 from foley.verify import GraphReport, compare
 from foley_engines import Array
 from foley_export.checkpoint import Checkpoint
 from foley_export.dialect import attention_nodes, to_standard_onnx
+from foley_export.digests import Digests
 from foley_export.golden import Recording, record, write_recording
 from foley_export.lora import Lora
 from foley_export.model import Axes, GraphPlan, Model
@@ -57,60 +58,68 @@ def export(checkpoint: Checkpoint, target: Path, options: Options, tell: Tell = 
         VerificationError: a graph in ONNX Runtime departs from torch.
     """
     model = read_model(checkpoint, options.loras)
-    try:
-        with new_folder(target, replace=options.replace) as folder:
-            return _write_bundle(model, checkpoint, folder, options, tell)
-    except OSError as error:
-        raise UsageError(
-            f"{target} cannot be written: {error.strerror or error}; nothing was kept; make room, or choose another "
-            "folder with -o"
-        ) from error
+    with new_folder(target, replace=options.replace) as folder, Digests() as digests:
+        for file in checkpoint.files():
+            digests.begin(file)
+        return _write_bundle(model, checkpoint, Workshop(folder, options.precision, digests, tell))
 
 
-def _write_bundle(model: Model, checkpoint: Checkpoint, folder: Path, options: Options, tell: Tell) -> Manifest:
-    (folder / GRAPHS).mkdir()
-    (folder / GOLDEN).mkdir()
+@dataclass(frozen=True)
+class Workshop:
+    """Where a bundle grows, and who is told."""
+
+    folder: Path
+    precision: Precision
+    digests: Digests
+    tell: Tell
+
+
+def _write_bundle(model: Model, checkpoint: Checkpoint, workshop: Workshop) -> Manifest:
+    (workshop.folder / GRAPHS).mkdir()
+    (workshop.folder / GOLDEN).mkdir()
     for name, write in model.tokenizers.items():
-        tell("tokenizer", name)
-        write(folder / name)
-    graphs = {plan.name: _export_graph(plan, model, folder, options, tell) for plan in model.graphs}
-    tell("bundle", "digesting files")
-    manifest = _manifest(model, checkpoint, folder, options.precision, graphs)
-    write_manifest(folder, manifest)
+        workshop.tell("tokenizer", name)
+        write(workshop.folder / name)
+    graphs = {
+        plan.name: _export_graph(plan, model.precision(plan, workshop.precision), workshop) for plan in model.graphs
+    }
+    workshop.tell("bundle", "digesting files")
+    manifest = _manifest(model, checkpoint, workshop, graphs)
+    write_manifest(workshop.folder, manifest)
     return manifest
 
 
-def _export_graph(plan: GraphPlan, model: Model, folder: Path, options: Options, tell: Tell) -> Graph:
-    precision = model.precision(plan, options.precision)
-    tell(plan.name, "reading weights")
+def _export_graph(plan: GraphPlan, precision: Precision, workshop: Workshop) -> Graph:
+    workshop.tell(plan.name, "reading weights")
     module = plan.build()
-    tell(plan.name, "recording torch's output")
+    workshop.tell(plan.name, "recording torch's output")
     recording = record(plan, module)
-    write_recording(recording, folder / GOLDEN / f"{plan.name}.npz")
+    write_recording(recording, workshop.folder / GOLDEN / f"{plan.name}.npz")
     if precision == "fp16":
         halve(module)
         module.dtype = torch_dtype(precision)  # type: ignore[assignment]
-    tell(plan.name, "tracing")
+    workshop.tell(plan.name, "tracing")
     traced = trace(plan, module)
-    tell(plan.name, "storing")
-    spellings = _store(plan, traced, folder)
+    workshop.tell(plan.name, "storing")
+    spellings = _store(plan, traced, workshop)
     del module, traced
     gc.collect()
     graph = _graph(plan, precision, spellings, recording)
-    tell(plan.name, "checking against torch")
-    worst = _check(plan, graph, folder, recording)
+    workshop.tell(plan.name, "checking against torch")
+    worst = _check(plan, graph, workshop.folder, recording)
     return _with_snr(graph, worst)
 
 
-def _store(plan: GraphPlan, traced: ir.Model, folder: Path) -> dict[str, str]:
+def _store(plan: GraphPlan, traced: ir.Model, workshop: Workshop) -> dict[str, str]:
     """Write the graph in every spelling over one weights file; give the files of the engines' own spellings."""
     engines: dict[str, str] = {}
-    base = folder / GRAPHS / plan.name
+    base = workshop.folder / GRAPHS / plan.name
     with WeightsFile(base.with_suffix(".weights")) as weights:
         weights.store(traced)
+    workshop.digests.begin(weights.path)
     if attention_nodes(traced):
         engines["cpu"] = f"{GRAPHS}/{plan.name}.cpu.onnx"
-        save_graph(traced, folder / engines["cpu"])
+        save_graph(traced, workshop.folder / engines["cpu"])
         to_standard_onnx(traced)
     save_graph(traced, base.with_suffix(".onnx"))
     return engines
@@ -164,16 +173,13 @@ def _report(plan: GraphPlan, graph: Graph, file: Path, recording: Recording, *, 
         return compare(plan.name, graph, engine, recording)
 
 
-def _manifest(
-    model: Model, checkpoint: Checkpoint, folder: Path, precision: Precision, graphs: dict[str, Graph]
-) -> Manifest:
+def _manifest(model: Model, checkpoint: Checkpoint, workshop: Workshop, graphs: dict[str, Graph]) -> Manifest:
+    digest = checkpoint.digest(workshop.digests)
     return Manifest(
         schema_version=SCHEMA_VERSION,
         system=model.system,
-        precision=precision,
-        source=Source(
-            name=checkpoint.name, revision=checkpoint.revision, sha256=checkpoint.digest(), loras=model.loras
-        ),
+        precision=workshop.precision,
+        source=Source(name=checkpoint.name, revision=checkpoint.revision, sha256=digest, loras=model.loras),
         created_by={name: _version(name) for name in LIBRARIES},
         audio=model.audio,
         latents=model.latents,
@@ -181,7 +187,7 @@ def _manifest(
         schedule=model.schedule,
         defaults=model.defaults,
         graphs=graphs,
-        files=record_files(folder),
+        files=record_files(workshop.folder, workshop.digests),
     )
 
 

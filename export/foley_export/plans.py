@@ -43,7 +43,7 @@ def denoise_plan(load_unet: Callable[[], nn.Module], latents: LatentSpace, lengt
 def decoder_plan(load_decoder: Callable[[], nn.Module], latents: LatentSpace) -> GraphPlan:
     """Plan a decoder of latents [B,C,bins,W] to log-mel [B,bins·factor,W·factor]."""
     factor = latents.frames_per_column
-    shape = (2, latents.channels, latents.bins, 2 * latents.column_multiple)
+    shape = (2, latents.channels, latents.bins, latents.column_multiple)
     return GraphPlan(
         name=contract.LATENT_DECODER,
         build=load_decoder,

@@ -1,9 +1,10 @@
 """Graphs without their weights, and weights files that several graphs share."""
 
-import hashlib
+import os
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final, Self
+from zlib import crc32
 
 import numpy as np
 import onnx_ir as ir
@@ -12,6 +13,8 @@ INLINE_BYTES: Final = 1024
 """Smaller tensors stay in the graph, where shape inference can read them."""
 ALIGNMENT: Final = 4096
 """Offsets are multiples of a page, so that a runtime may map the file."""
+PROBE_BYTES: Final = 1 << 16
+"""How much of a tensor's beginning and end says that it may equal another."""
 
 
 class WeightsFile:
@@ -20,8 +23,9 @@ class WeightsFile:
     def __init__(self, path: Path) -> None:
         """Create the file; close it to end."""
         self.path = path
-        self._file: BinaryIO = path.open("wb")
-        self._places: dict[str, tuple[int, int]] = {}
+        self._file: BinaryIO = path.open("w+b")
+        self._places: dict[tuple[int, int, int], list[int]] = {}
+        """(length, checksum of the beginning, checksum of the end) → offsets."""
 
     def __enter__(self) -> Self:
         return self
@@ -45,13 +49,25 @@ class WeightsFile:
             )  # fmt: skip
 
     def _place(self, tensor: ir.TensorProtocol) -> tuple[int, int]:
+        """Give the offset and length of a tensor's content, written where no equal one was."""
         content = np.ascontiguousarray(tensor.numpy()).reshape(-1).view(np.uint8).data
-        key = hashlib.sha256(content).hexdigest()
-        if key not in self._places:
-            self._file.write(b"\0" * (-self._file.tell() % ALIGNMENT))
-            self._places[key] = (self._file.tell(), len(content))
-            self._file.write(content)
-        return self._places[key]
+        alike = self._places.setdefault((len(content), crc32(content[:PROBE_BYTES]), crc32(content[-PROBE_BYTES:])), [])
+        for offset in alike:
+            if self._read(offset, len(content)) == content:
+                return offset, len(content)
+        alike.append(self._append(content))
+        return alike[-1], len(content)
+
+    def _read(self, offset: int, length: int) -> bytes:
+        self._file.seek(offset)
+        return self._file.read(length)
+
+    def _append(self, content: memoryview) -> int:
+        end = self._file.seek(0, os.SEEK_END)
+        self._file.write(b"\0" * (-end % ALIGNMENT))
+        offset = self._file.tell()
+        self._file.write(content)
+        return offset
 
 
 def save_graph(model: ir.Model, path: Path) -> None:

@@ -41,6 +41,7 @@ def text_model(checkpoint: Checkpoint, folder: str) -> TextModel:
         CheckpointError: the architecture is none of CLIP, T5 and CLAP.
     """
     config = checkpoint.config(f"{folder}/config.json")
+    checkpoint.weights(folder)
     architecture = str((config.get("architectures") or [""])[0])
     kind = _kind(architecture)
     if kind is None:
@@ -69,6 +70,8 @@ def _sizes(kind: Kind, config: dict[str, Any]) -> tuple[int, int]:
         return int(config["d_model"]), int(config.get("n_positions", 512))
     except KeyError as error:
         raise CheckpointError(f"a {kind} text encoder's config.json lacks the key {error}") from error
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"a {kind} text encoder's config.json: {error}") from error
 
 
 def _pad_id(kind: Kind, config: dict[str, Any]) -> int:
@@ -156,6 +159,7 @@ def write_tokenizer(checkpoint: Checkpoint, folder: str, kind: Kind, target: Pat
     Raises:
         CheckpointError: its files are missing or unreadable.
     """
+    _check_vocabulary(checkpoint, folder, kind)
     for name in sorted(path.name for path in (checkpoint.folder / folder).glob("*")):
         if name in TOKENIZER_FILES:
             checkpoint.file(f"{folder}/{name}")
@@ -174,6 +178,17 @@ def write_tokenizer(checkpoint: Checkpoint, folder: str, kind: Kind, target: Pat
     target.parent.mkdir(parents=True, exist_ok=True)
     # Its own save() raises a bare Exception where the disk is full.
     target.write_text(tokenizer.backend_tokenizer.to_str(pretty=True), encoding="utf-8")
+
+
+def _check_vocabulary(checkpoint: Checkpoint, folder: str, kind: Kind) -> None:
+    """Miss a vocabulary before transformers does, which makes an empty tokenizer without one and says nothing."""
+    other = ("spiece.model",) if kind == "t5" else ("vocab.json", "merges.txt")
+    ways = (("tokenizer.json",), other)
+    if not any(all(checkpoint.has(f"{folder}/{name}") for name in way) for way in ways):
+        raise CheckpointError(
+            f"{checkpoint.name} lacks a {kind} tokenizer in {folder}/; expected tokenizer.json, or "
+            f"{' and '.join(other)}"
+        )
 
 
 TOKENIZER_FILES = (

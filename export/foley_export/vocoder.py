@@ -1,6 +1,7 @@
 """HiFi-GAN's generator, as Auffusion and most text-to-audio systems ship it (Kong et al. 2020, V1's ResBlock1)."""
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any, Final
 
 from torch import Tensor, nn
@@ -32,7 +33,8 @@ def vocoder_config(config: dict[str, Any]) -> VocoderConfig:
     """Read the config, whatever other keys it has.
 
     Raises:
-        CheckpointError: a key is missing, or the residual block is not of type 1.
+        CheckpointError: a key is missing or no number, the rates do not make the hop, or the residual block is not
+            of type 1.
     """
     if str(config.get("resblock", "1")) != "1":
         raise CheckpointError(f"vocoder/config.json has resblock {config['resblock']!r}, only '1' is known")
@@ -49,6 +51,12 @@ def vocoder_config(config: dict[str, Any]) -> VocoderConfig:
         )
     except KeyError as error:
         raise CheckpointError(f"vocoder/config.json lacks the key {error}") from error
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"vocoder/config.json: {error}") from error
+    if prod(read.rates) != read.hop_samples:
+        raise CheckpointError(
+            f"vocoder/config.json has hop_size {read.hop_samples}, but its upsample_rates make {prod(read.rates)}"
+        )
     return read
 
 

@@ -5,7 +5,7 @@ import hashlib
 import shutil
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,11 +120,11 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def record_files(folder: Path) -> dict[str, FileRecord]:
+def record_files(folder: Path, digest: Callable[[Path], str] = sha256) -> dict[str, FileRecord]:
     """Record every file below a folder but the manifest, sorted by name."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
     return {
-        path.relative_to(folder).as_posix(): FileRecord(bytes=path.stat().st_size, sha256=sha256(path))
+        path.relative_to(folder).as_posix(): FileRecord(bytes=path.stat().st_size, sha256=digest(path))
         for path in paths
     }
 

@@ -1,4 +1,4 @@
-"""Checkpoints, each variation written once; bundles, each exported once; and a model small enough to export in a second."""
+"""Checkpoints, each variation written once; bundles, each exported once; stand-ins that export in a second."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import onnx_ir as ir
 import pytest
 import torch
 from torch import Tensor, nn
@@ -17,8 +18,9 @@ from foley_bench.parity.figures import load_quietly
 from foley_bench.parity.reference import Reference
 from foley_export import export as export_module
 from foley_export.checkpoint import Checkpoint, open_checkpoint
-from foley_export.model import Model
+from foley_export.model import GraphPlan, Model
 from foley_export.systems import read_model
+from foley_export.trace import trace
 
 MakeCheckpoint = Callable[..., Path]
 
@@ -89,6 +91,18 @@ def quick_model(monkeypatch: pytest.MonkeyPatch) -> None:
         return replace(model, graphs=tuple(replace(plan, build=STAND_INS[plan.name]) for plan in model.graphs))
 
     monkeypatch.setattr(export_module, "read_model", quick)
+    monkeypatch.setattr(export_module, "trace", traced_once)
+
+
+def traced_once(plan: GraphPlan, module: Any) -> ir.Model:
+    """Trace a stand-in the first time, and give a copy of that trace from then on."""
+    key = plan.name, module.table.dtype
+    if key not in TRACES:
+        TRACES[key] = ir.to_proto(trace(plan, module))
+    return ir.from_proto(TRACES[key])
+
+
+TRACES: dict[tuple[str, torch.dtype], Any] = {}
 
 
 class StandIn(nn.Module):
@@ -106,9 +120,12 @@ class TextStandIn(StandIn):
 
 
 class StepStandIn(StandIn):
-    def forward(self, state: Tensor, step_matrix: Tensor, timestep: Tensor, noise: Tensor, *_: Tensor) -> Tensor:
-        terms = torch.cat([state, noise[:, None], noise[:, None] * self.table[3, 4].float()], dim=1)
-        return (step_matrix @ terms.flatten(2)).view_as(state) + timestep[:, None, None, None, None]
+    def forward(self, state, step_matrix, timestep, noise, row_slot, row_mix, context, known, known_mix, repaint):
+        guided = (row_mix @ (state[:, 0].index_select(0, row_slot) + context.mean()).flatten(1)).view_as(noise)
+        terms = torch.cat([state, guided[:, None], noise[:, None] * self.table[3, 4].float()], dim=1)
+        stepped = (step_matrix @ terms.flatten(2)).view_as(state) + timestep[:, None, None, None, None]
+        mixed = (known_mix[:, :, None, None, None] * known).sum(1)
+        return stepped * repaint[:, None] + mixed[:, None]
 
 
 class DecoderStandIn(StandIn):

@@ -88,14 +88,21 @@ def test_half_files_serve_where_there_are_no_others(own, read):
 
 
 def test_three_spellings_of_the_vaes_attention(checkpoint, read):
-    now, old, ldm = (output(read(checkpoint(vae_attention=name)), "latent_decoder") for name in ("to_q", "query", "ldm"))
+    now, old, ldm = (
+        output(read(checkpoint(vae_attention=name)), "latent_decoder") for name in ("to_q", "query", "ldm")
+    )
     assert torch.equal(now, old)
     assert torch.equal(now, ldm)
 
 
 def test_unknown_config_keys_are_passed_over(own, checkpoint, read):
     folder = own(encoders=THREE)
-    places = ["unet", "vae", "vocoder", *(f"{kind}_{i}" for kind in ("text_encoder", "condition_adapter") for i in (0, 1, 2))]
+    places = [
+        "unet",
+        "vae",
+        "vocoder",
+        *(f"{kind}_{i}" for kind in ("text_encoder", "condition_adapter") for i in (0, 1, 2)),
+    ]
     for place in places:
         edit(folder / place / "config.json", key_of_a_later_release={"deep": [1]}, max_new_tokens=3)
     edit(folder / "scheduler" / "scheduler_config.json", key_of_a_later_release=1)

@@ -88,7 +88,9 @@ def test_lora_layers_under_their_newer_names(folder, file, tmp_path):
     assert all("lora_A.weight" in name or "lora_B.weight" in name for name in state)
     save_file(state, tmp_path / "newer.safetensors")
     hidden, sample = of_modules(modules(folder, Lora(tmp_path / "newer.safetensors", 0.5)))
-    expected = outputs(fused_pipeline(folder, tmp_path / "newer.safetensors", scale=0.5).unet, load_pipeline(folder).text_encoder)
+    expected = outputs(
+        fused_pipeline(folder, tmp_path / "newer.safetensors", scale=0.5).unet, load_pipeline(folder).text_encoder
+    )
     assert snr_db(expected[0], hidden) > 100
     assert snr_db(expected[1], sample) > 100
 

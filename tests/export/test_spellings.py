@@ -19,11 +19,13 @@ from foley_export.trace import OPSET
 pytestmark = pytest.mark.slow
 
 ATTENTION = {"denoise_step": 32, "latent_decoder": 1}
-"""Graph → attention modules of Stable Diffusion 1.x: 16 blocks of self- and cross-attention; one in the VAE's decoder."""
+"""Graph → attention modules of Stable Diffusion 1.x: 16 blocks with two each; one in the VAE's decoder."""
 GRAPH_BYTES = 1_500_000
 
 
-@pytest.fixture(scope="module", params=[("no-adapter", "fp32"), ("no-adapter", "fp16"), ("adapter", "fp32")], ids="-".join)
+@pytest.fixture(
+    scope="module", params=[("no-adapter", "fp32"), ("no-adapter", "fp16"), ("adapter", "fp32")], ids="-".join
+)
 def bundle(request, bundles):
     return foley.load_bundle(bundles.bundle(*request.param))
 
@@ -122,7 +124,9 @@ def test_half_weights_take_half_the_room(bundles):
 def test_axes_are_named_as_the_contract_names_them(bundle):
     for graph in bundle.manifest.graphs.values():
         model = load(bundle.folder / graph.file)
-        for value, tensor in zip([*model.graph.input, *model.graph.output], [*graph.inputs, *graph.outputs], strict=True):
+        for value, tensor in zip(
+            [*model.graph.input, *model.graph.output], [*graph.inputs, *graph.outputs], strict=True
+        ):
             axes = tuple(axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim)
             assert (value.name, axes) == (tensor.name, tensor.shape)
             expected = {"float32": np.float32, "int64": np.int64}[tensor.dtype]

@@ -7,7 +7,9 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+import diffusers
 import torch
+import transformers
 
 import foley
 from foley.errors import EngineError
@@ -25,7 +27,7 @@ REFERENCES: Final[dict[Layout, str]] = {
     "adapter": "Auffusion's adapter recipe",
 }
 CLIP_SETTINGS: Final = (Setting("pndm", 100), Setting("dpmpp-2m", 25))
-CLIP_FLOOR_DB: Final[dict[Precision, float]] = {"fp32": 60.0, "fp16": 20.0}
+CLIP_FLOOR_DB: Final[dict[Precision, float]] = {"fp32": 60.0, "fp16": 40.0}
 """The least of a whole clip's waveform: a hundred steps add up what one step rounds."""
 SAMPLER_STEPS: Final = 12
 THREADS: Final = 1
@@ -92,9 +94,15 @@ def _measure(bundles: Bundles, engine: str, tell: Callable[[str], None]) -> Iter
 
 
 def load_quietly(checkpoint: Path) -> Reference:
-    """Load a checkpoint's reference without the libraries' progress bars."""
-    with quiet_libraries():
-        return load_reference(checkpoint)
+    """Load a checkpoint's reference without the libraries' log lines and progress bars."""
+    for library in (diffusers, transformers):
+        library.utils.logging.disable_progress_bar()
+    try:
+        with quiet_libraries():
+            return load_reference(checkpoint)
+    finally:
+        for library in (diffusers, transformers):
+            library.utils.logging.enable_progress_bar()
 
 
 def graph_figures(bundles: Bundles, engine: str, precision: Precision) -> Iterator[Figure]:

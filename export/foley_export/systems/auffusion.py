@@ -113,16 +113,24 @@ def _graphs(
 
 
 def _latents(unet: dict[str, Any], vae: dict[str, Any], vocoder: VocoderConfig) -> LatentSpace:
-    factor = 2 ** (len(vae["block_out_channels"]) - 1)
+    factor = _halvings("vae", vae)
     if vocoder.mel_bins % factor:
         raise CheckpointError(f"vocoder/config.json has num_mels {vocoder.mel_bins}, expected a multiple of {factor}")
     return LatentSpace(
         channels=int(unet.get("in_channels", 4)),
         bins=vocoder.mel_bins // factor,
         time_axis="width",
-        column_multiple=2 ** (len(unet["block_out_channels"]) - 1),
+        column_multiple=_halvings("unet", unet),
         frames_per_column=factor,
     )
+
+
+def _halvings(component: str, config: dict[str, Any]) -> int:
+    """Give by how much a component's lowest level is smaller than its highest."""
+    levels = config.get("block_out_channels")
+    if not isinstance(levels, list) or not levels:
+        raise CheckpointError(f"{component}/config.json has block_out_channels {levels!r}, expected a list of widths")
+    return 1 << (len(levels) - 1)
 
 
 def _conditioning(texts: Sequence[Text], unconditional: Literal["zeros", "empty_prompt"]) -> Conditioning:
