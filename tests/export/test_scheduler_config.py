@@ -24,9 +24,15 @@ def test_prediction_type_of_a_checkpoint(checkpoint, read):
     assert read(checkpoint(prediction_type="v_prediction")).schedule.prediction_type == "v_prediction"
 
 
-def test_a_silent_config_leaves_the_choice_to_the_sampler():
-    schedule = noise_schedule({"_class_name": "PNDMScheduler", "beta_start": 0.0015, "beta_end": 0.0195})
-    assert schedule == NoiseSchedule(beta_start=0.0015, beta_end=0.0195)
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")  # torch under numpy 2
+@pytest.mark.parametrize("name", SAMPLER_OF_CLASS)
+def test_a_silent_config_has_its_classs_schedule(name):
+    """What another sampler's class would fill differently stays open."""
+    schedule = noise_schedule({"_class_name": name, "clip_sample": False})
+    defaults = getattr(diffusers, name)().config
+    for key in ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "prediction_type"):
+        assert getattr(schedule, key) == defaults[key], key
+    assert schedule.steps_offset == defaults.get("steps_offset", 0)
     assert schedule.timestep_spacing is None
     assert schedule.set_alpha_to_one is None
 
@@ -65,5 +71,32 @@ def test_default_sampler_is_that_of_the_class(name):
     assert default_sampler({"_class_name": name}) in SAMPLERS
 
 
-def test_an_unknown_class_gets_auffusions_sampler():
-    assert default_sampler({"_class_name": "HeunDiscreteScheduler"}) == default_sampler({}) == "pndm"
+def test_a_config_without_a_class_gets_auffusions_sampler():
+    assert default_sampler({}) == "pndm"
+
+
+@pytest.mark.parametrize(
+    ("changes", "sampler"),
+    [
+        ({}, "dpmpp-2m"),
+        ({"use_karras_sigmas": True}, "dpmpp-2m-karras"),
+        ({"algorithm_type": "sde-dpmsolver++"}, "dpmpp-2m-sde"),
+        ({"solver_order": 3}, "dpmpp-3m"),
+    ],
+)
+def test_one_class_may_be_several_samplers(changes, sampler):
+    assert default_sampler({"_class_name": "DPMSolverMultistepScheduler", **changes}) == sampler
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"_class_name": "HeunDiscreteScheduler"}, ["HeunDiscreteScheduler", "expected one of PNDMScheduler"]),
+        ({"_class_name": "DPMSolverMultistepScheduler", "algorithm_type": "dpmsolver"}, ["dpmsolver of order 2"]),
+        ({"_class_name": "EulerDiscreteScheduler", "use_karras_sigmas": True}, ["use_karras_sigmas", "false"]),
+    ],
+)
+def test_a_scheduler_without_a_sampler_is_refused(config, words):
+    with pytest.raises(CheckpointError) as caught:
+        default_sampler(config)
+    assert [word for word in ["scheduler_config.json", *words] if word not in str(caught.value)] == []

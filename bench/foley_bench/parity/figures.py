@@ -27,7 +27,7 @@ REFERENCES: Final[dict[Layout, str]] = {
     "adapter": "Auffusion's adapter recipe",
 }
 CLIP_SETTINGS: Final = (Setting("pndm", 100), Setting("dpmpp-2m", 25))
-CLIP_FLOOR_DB: Final[dict[Precision, float]] = {"fp32": 60.0, "fp16": 40.0}
+CLIP_FLOOR_DB: Final[dict[Precision, float]] = {"fp32": 60.0, "fp16": 50.0}
 """The least of a whole clip's waveform: a hundred steps add up what one step rounds."""
 SAMPLER_STEPS: Final = 12
 THREADS: Final = 1
