@@ -3,12 +3,17 @@
 import importlib
 import sys
 from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
 
 import click
 
+from foley.bundle import check_new_folder
 from foley.errors import UsageError
 
 NEEDED = ("torch", "diffusers", "transformers", "onnxscript", "onnxruntime", "safetensors", "accelerate", "peft")
+INSTALL = "pip install 'foley[export,cpu]'"
+CLEAR_LINE: Final = "\r\x1b[K"
 
 
 @click.command()
@@ -37,8 +42,10 @@ def export(
         loras=tuple(parse_lora(text) for text in loras),
         replace=force,
     )
-    with quiet_libraries():
-        manifest = export_bundle(open_checkpoint(checkpoint, revision=revision), output, options, Progress())
+    check_new_folder(output.resolve(), replace=force)
+    opened = open_checkpoint(checkpoint, revision=revision)
+    with quiet_libraries(), Progress() as progress:
+        manifest = export_bundle(opened, output, options, progress)
     for name, graph in manifest.graphs.items():
         click.echo(f"{name:<16} {graph.precision}  {graph.snr_db:6.1f} dB against torch")
     click.echo(str(output))
@@ -49,14 +56,24 @@ class Progress:
 
     def __init__(self) -> None:
         self._graph = ""
+        self._terminal = sys.stderr.isatty()
 
     def __call__(self, graph: str, doing: str) -> None:
         """Tell of a new piece of work."""
-        if sys.stderr.isatty():
-            click.echo(f"\r\x1b[K{graph}: {doing}…", err=True, nl=doing == "digesting files")
+        if self._terminal:
+            click.echo(f"{CLEAR_LINE}{graph}: {doing}…", err=True, nl=False)
         elif graph != self._graph:
             click.echo(f"{graph}…", err=True)
         self._graph = graph
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._terminal:
+            click.echo(CLEAR_LINE, err=True, nl=False)
 
 
 def _check_libraries() -> None:
@@ -69,6 +86,3 @@ def _check_libraries() -> None:
             raise UsageError(
                 f"foley export needs {name}, which is not installed; install it with: {INSTALL}"
             ) from error
-
-
-INSTALL = "pip install 'foley[export]'"

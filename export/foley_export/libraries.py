@@ -10,7 +10,7 @@ import transformers
 
 @contextlib.contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Silence warnings and progress bars of diffusers and transformers; their errors pass."""
+    """Silence the warnings of diffusers, transformers and what they call; errors pass."""
     before = diffusers.logging.get_verbosity(), transformers.logging.get_verbosity()
     diffusers.logging.set_verbosity_error()
     transformers.logging.set_verbosity_error()

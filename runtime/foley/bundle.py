@@ -147,7 +147,7 @@ def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
             or its disk fills up.
     """
     target = target.resolve()
-    _check_target(target, replace=replace)
+    check_new_folder(target, replace=replace)
     working = hidden_name(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -157,7 +157,7 @@ def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
         raise UsageError(f"{place}; choose another folder with -o") from error
     try:
         yield working
-        _check_target(target, replace=replace)
+        check_new_folder(target, replace=replace)
         _swap(working, target)
     except OSError as error:
         if error.errno in DISK_FULL:
@@ -167,7 +167,12 @@ def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
         shutil.rmtree(working, ignore_errors=True)
 
 
-def _check_target(target: Path, *, replace: bool) -> None:
+def check_new_folder(target: Path, *, replace: bool) -> None:
+    """Say now, not after minutes of work, that `new_folder` would refuse a target.
+
+    Raises:
+        UsageError: it exists, and `replace` was not asked for, or it is more than a bundle.
+    """
     if target.is_mount() or target == Path.cwd():
         raise UsageError(f"{target} cannot be swapped for a new folder; choose a folder below it with -o")
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):

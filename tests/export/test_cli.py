@@ -122,7 +122,7 @@ def test_the_output_is_not_guessed(command, place):
 @pytest.mark.parametrize("name", NEEDED)
 def test_a_missing_library_names_the_extra(command, place, tmp_path, monkeypatch, name):
     monkeypatch.setitem(sys.modules, name, None)
-    command("export", place, "-o", tmp_path / "bundle").refused(name, "pip install 'foley[export]'")
+    command("export", place, "-o", tmp_path / "bundle").refused(name, "pip install 'foley[export,cpu]'")
 
 
 def test_a_library_that_lacks_another_one_is_not_taken_for_missing(command, place, tmp_path, monkeypatch):
@@ -157,3 +157,9 @@ def test_a_checkpoint_remembers_each_file_once(place):
     once = checkpoint.digest()
     checkpoint.config("unet/config.json")
     assert empty != once == checkpoint.digest()
+
+
+def test_an_output_in_the_way_is_told_before_anything_is_fetched(command, tmp_path):
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle/notes.txt").write_text("x")
+    command("export", "auffusion/auffusion-full", "-o", tmp_path / "bundle").refused("bundle exists", "--force")
