@@ -1,8 +1,7 @@
-"""Text encoders as `hidden = encoder(input_ids, token_mask)`, and their tokenizers as one `tokenizer.json`."""
+"""Text encoders as `hidden = encoder(input_ids, token_mask)`."""
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import transformers
@@ -11,9 +10,8 @@ from transformers.models.clap.configuration_clap import ClapTextConfig
 
 from foley.errors import CheckpointError
 from foley_export.checkpoint import Checkpoint
+from foley_export.tokenizer import Kind, Tokenizer, load_tokenizer
 from foley_export.weights import State, build, read_state, tensors, without_prefix
-
-Kind = Literal["clip", "t5", "clap"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +25,7 @@ class TextModel:
     pad_id: int
     width: int
     """D of its hidden states."""
+    tokenizer: Tokenizer
 
     @property
     def causal(self) -> bool:
@@ -34,7 +33,7 @@ class TextModel:
         return self.kind == "clip"
 
 
-def text_model(checkpoint: Checkpoint, folder: str) -> TextModel:
+def text_model(checkpoint: Checkpoint, folder: str, tokenizer_folder: str) -> TextModel:
     """Tell what kind of encoder a folder holds, as Auffusion's loader does: by the first architecture's name.
 
     Raises:
@@ -50,7 +49,8 @@ def text_model(checkpoint: Checkpoint, folder: str) -> TextModel:
             "or ClapTextModelWithProjection"
         )
     width, longest = _sizes(kind, config)
-    return TextModel(kind, folder, longest, _pad_id(kind, config), width)
+    tokenizer = load_tokenizer(checkpoint, tokenizer_folder, kind)
+    return TextModel(kind, folder, longest, _pad_id(kind, config, tokenizer), width, tokenizer)
 
 
 def _kind(architecture: str) -> Kind | None:
@@ -74,13 +74,16 @@ def _sizes(kind: Kind, config: dict[str, Any]) -> tuple[int, int]:
         raise CheckpointError(f"a {kind} text encoder's config.json: {error}") from error
 
 
-def _pad_id(kind: Kind, config: dict[str, Any]) -> int:
+def _pad_id(kind: Kind, config: dict[str, Any], tokenizer: Tokenizer) -> int:
     """Give the id that fills a sequence.
 
-    RoBERTa finds its positions, and T5 nothing, from it; CLIP-L pads with its end token.
+    CLIP's comes from the tokenizer, as in diffusers: the config of released CLIP models holds legacy ids that mean
+    other tokens. RoBERTa finds its positions from the config's.
     """
-    defaults = {"clip": int(config.get("eos_token_id") or 49407), "t5": 0, "clap": 1}
-    return defaults[kind] if kind == "clip" else int(config.get("pad_token_id", defaults[kind]))
+    if kind == "clip" and tokenizer.pad_token_id is not None:
+        return int(tokenizer.pad_token_id)
+    defaults = {"clip": 49407, "t5": 0, "clap": 1}
+    return int(config.get("pad_token_id", defaults[kind]))
 
 
 def load_text_model(checkpoint: Checkpoint, model: TextModel) -> nn.Module:
@@ -151,52 +154,3 @@ class HiddenStates(nn.Module):
         mask = token_mask.to(torch.int64) if self.masked and token_mask is not None else None
         hidden: Tensor = self.model(input_ids=input_ids, attention_mask=mask).last_hidden_state
         return hidden
-
-
-def write_tokenizer(checkpoint: Checkpoint, folder: str, kind: Kind, target: Path) -> None:
-    """Write a tokenizer of any released form as one `tokenizer.json`.
-
-    Raises:
-        CheckpointError: its files are missing or unreadable.
-    """
-    _check_vocabulary(checkpoint, folder, kind)
-    for name in sorted(path.name for path in (checkpoint.folder / folder).glob("*")):
-        if name in TOKENIZER_FILES:
-            checkpoint.file(f"{folder}/{name}")
-    loader = {
-        "clip": transformers.CLIPTokenizerFast,
-        "t5": transformers.T5TokenizerFast,
-        "clap": transformers.RobertaTokenizerFast,
-    }[kind]
-    try:
-        tokenizer = loader.from_pretrained(str(checkpoint.folder / folder), local_files_only=True)
-    except (OSError, ValueError, TypeError, ImportError) as error:
-        raise CheckpointError(
-            f"{checkpoint.name}: no {kind} tokenizer can be read from {folder}/ "
-            f"(looked for {', '.join(TOKENIZER_FILES)}): {' '.join(str(error).split())}"
-        ) from error
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # Its own save() raises a bare Exception where the disk is full.
-    target.write_text(tokenizer.backend_tokenizer.to_str(pretty=True), encoding="utf-8")
-
-
-def _check_vocabulary(checkpoint: Checkpoint, folder: str, kind: Kind) -> None:
-    """Miss a vocabulary before transformers does, which makes an empty tokenizer without one and says nothing."""
-    other = ("spiece.model",) if kind == "t5" else ("vocab.json", "merges.txt")
-    ways = (("tokenizer.json",), other)
-    if not any(all(checkpoint.has(f"{folder}/{name}") for name in way) for way in ways):
-        raise CheckpointError(
-            f"{checkpoint.name} lacks a {kind} tokenizer in {folder}/; expected tokenizer.json, or "
-            f"{' and '.join(other)}"
-        )
-
-
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "vocab.json",
-    "merges.txt",
-    "spiece.model",
-    "special_tokens_map.json",
-    "tokenizer_config.json",
-    "added_tokens.json",
-)

@@ -160,7 +160,7 @@ def test_t5_may_name_its_embedding_once(own, read, checkpoint):
 def test_a_padded_prompt_changes_no_token_of_a_masked_encoder(checkpoint):
     files = open_checkpoint(str(checkpoint(encoders=THREE)))
     for folder in ("text_encoder_1", "text_encoder_2"):
-        model = text_model(files, folder)
+        model = text_model(files, folder, folder)
         encoder = HiddenStates(load_text_model(files, model), masked=True)
         assert isinstance(encoder, nn.Module)
         ids = torch.tensor([[0, 7, 8, 9, 2] + [model.pad_id] * 4])

@@ -134,13 +134,13 @@ def encoder_width(encoder: Encoder, size: Size) -> int:
 
 
 def _clip_config(size: Size) -> Config:
-    vocabulary = CLIP_VOCABULARY[size]
+    """Give the config of CLIP ViT-L/14. Its special ids are legacy ones of no meaning; the tokenizer has the true."""
     return {
         "architectures": ["CLIPTextModel"],
         "attention_dropout": 0.0,
-        "bos_token_id": vocabulary - 2,
+        "bos_token_id": 0,
         "dropout": 0.0,
-        "eos_token_id": vocabulary - 1,
+        "eos_token_id": 2,
         "hidden_act": "quick_gelu",
         "hidden_size": {"tiny": 32, "full": 768}[size],
         "initializer_factor": 1.0,
@@ -151,10 +151,10 @@ def _clip_config(size: Size) -> Config:
         "model_type": "clip_text_model",
         "num_attention_heads": {"tiny": 4, "full": 12}[size],
         "num_hidden_layers": {"tiny": 2, "full": 12}[size],
-        "pad_token_id": vocabulary - 1,
+        "pad_token_id": 1,
         "projection_dim": {"tiny": 32, "full": 768}[size],
         "torch_dtype": "float32",
-        "vocab_size": vocabulary,
+        "vocab_size": CLIP_VOCABULARY[size],
     }
 
 

@@ -25,7 +25,8 @@ from foley_export.lora import Lora, fuse_text_encoder, fuse_unet, lora_parts
 from foley_export.model import GraphPlan, Model
 from foley_export.plans import decoder_plan, denoise_plan, example_ids, vocoder_plan
 from foley_export.scheduler_config import default_sampler, noise_schedule
-from foley_export.text import HiddenStates, TextModel, load_text_model, text_model, write_tokenizer
+from foley_export.text import HiddenStates, TextModel, load_text_model, text_model
+from foley_export.tokenizer import write_tokenizer
 from foley_export.vocoder import Generator, VocoderConfig, vocoder_config
 from foley_export.weights import build, fold_weight_norm, read_state, respell_vae, tensors
 
@@ -145,7 +146,7 @@ def _conditioning(texts: Sequence[Text], unconditional: Literal["zeros", "empty_
 
 def _plain_text(checkpoint: Checkpoint, loras: Sequence[Lora]) -> Text:
     """Stable Diffusion's recipe: every prompt padded to the encoder's length, "" for no prompt."""
-    model = text_model(checkpoint, "text_encoder")
+    model = text_model(checkpoint, "text_encoder", "tokenizer")
     if not model.causal:
         raise CheckpointError(f"text_encoder/ holds a {model.kind} model, expected CLIP in the no-adapter layout")
 
@@ -160,7 +161,7 @@ def _plain_text(checkpoint: Checkpoint, loras: Sequence[Lora]) -> Text:
         outputs={contract.CONTEXT: ("B", length, model.width)},
         example=lambda: {contract.INPUT_IDS: example_ids(model.pad_id, length)[0]},
     )
-    return _text(checkpoint, model, "tokenizer", plan, length, model.width)
+    return _text(model, plan, length, model.width)
 
 
 def _adapted_texts(checkpoint: Checkpoint, loras: Sequence[Lora]) -> list[Text]:
@@ -180,7 +181,7 @@ def _adapted_text(checkpoint: Checkpoint, name: str, entry: dict[str, Any], lora
         folder, adapter = entry["text_encoder_name"], entry["condition_adapter_name"]
     except KeyError as error:
         raise CheckpointError(f"condition_config.json lacks the key {error} in the entry of {name}") from error
-    model = text_model(checkpoint, folder)
+    model = text_model(checkpoint, folder, folder)
     sizes = checkpoint.config(f"{adapter}/config.json")
     checkpoint.file(f"{adapter}/condition_adapter.pt")
     width = int(sizes.get("cross_attention_dim", entry.get("cross_attention_dim", 768)))
@@ -201,12 +202,10 @@ def _adapted_text(checkpoint: Checkpoint, name: str, entry: dict[str, Any], lora
         ),
         half=model.kind != "t5",  # T5's feed-forward layers overflow half precision
     )
-    return _text(checkpoint, model, folder, plan, ADAPTER_CONTEXT, width)
+    return _text(model, plan, ADAPTER_CONTEXT, width)
 
 
-def _text(
-    checkpoint: Checkpoint, model: TextModel, tokenizer_folder: str, plan: GraphPlan, length: int, width: int
-) -> Text:
+def _text(model: TextModel, plan: GraphPlan, length: int, width: int) -> Text:
     tokenizer = Tokenizer(
         file=f"tokenizer/{plan.name}.json",
         ids=contract.INPUT_IDS,
@@ -215,7 +214,7 @@ def _text(
         pad_to=length,
         pad_id=model.pad_id,
     )
-    writer = partial(write_tokenizer, checkpoint, tokenizer_folder, model.kind)
+    writer = partial(write_tokenizer, model.tokenizer)
     return Text(TextEncoder(graph=plan.name, tokenizers=(tokenizer,)), plan, writer, length, width)
 
 
