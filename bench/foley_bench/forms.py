@@ -117,16 +117,17 @@ FORMS: Final[dict[str, tuple[Rewrite, bool]]] = {
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--columns", type=int, default=128, show_default=True, help="Latent columns, 80 ms each.")
+@click.option("--only", multiple=True, type=click.Choice(list(FORMS)[1:]), help="Forms to compare; all by default.")
 @click.option("--rounds", type=int, default=4, show_default=True)
 @click.option("--threads", type=int, default=0, help="Cores for one operator; all by default.")
 @click.option("--results", type=click.Path(path_type=Path), help="File of JSON lines that the rows are added to.")
-def main(bundle: Path, columns: int, rounds: int, threads: int, results: Path | None) -> None:
+def main(bundle: Path, columns: int, only: tuple[str, ...], rounds: int, threads: int, results: Path | None) -> None:
     """Compare the forms of BUNDLE's denoising graph."""
     loaded = load_bundle(bundle, verify_files=False)
     feed = guided_step(loaded, columns)
-    names = list(FORMS)
-    for name in names[1:]:
-        measured = _compare(loaded, names[0], name, feed, rounds, threads)
+    shipped, *others = FORMS
+    for name in only or others:
+        measured = _compare(loaded, shipped, name, feed, rounds, threads)
         measured["columns"], measured["rounds"] = columns, rounds
         click.echo(f"{name:<32} {measured['ratio']:.3f} of the shipped form's time, {measured['snr_db']:.0f} dB")
         if results:

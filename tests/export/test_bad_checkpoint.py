@@ -66,16 +66,14 @@ def test_a_missing_file_is_named_before_anything_is_built(own, read, layout, nam
 @pytest.mark.parametrize(
     ("encoder", "missing"), [("clip", "merges.txt"), ("clip", "vocab.json"), ("t5", "spiece.model")]
 )
-def test_a_missing_vocabulary_is_named(own, read, tmp_path, encoder, missing):
+def test_a_missing_vocabulary_is_named(own, read, encoder, missing):
     """transformers would make an empty tokenizer without a word."""
     folder = own(encoders=(encoder,))
     for name in (missing, "tokenizer.json"):
         (folder / "text_encoder_0" / name).unlink(missing_ok=True)
-    ((_, write),) = read(folder).tokenizers.items()
     with pytest.raises(CheckpointError) as caught:
-        write(tmp_path / "tokenizer.json")
+        read(folder)
     holds(str(caught.value), f"{encoder} tokenizer in text_encoder_0/", "tokenizer.json", missing)
-    assert not (tmp_path / "tokenizer.json").exists()
 
 
 def test_a_truncated_safetensors_file(own, read):
