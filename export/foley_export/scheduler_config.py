@@ -97,6 +97,10 @@ def _class_defaults(config: dict[str, Any]) -> dict[str, Any]:
 def _refuse(config: dict[str, Any]) -> None:
     if config.get("thresholding"):
         raise CheckpointError(f"{FILE} has thresholding, which no table of matrices can follow")
+    if _class_name(config) == "PNDMScheduler" and config.get("skip_prk_steps") is False:
+        raise CheckpointError(
+            f"{FILE} asks for PNDM's Runge-Kutta warm-up; only PLMS is here: set skip_prk_steps to true"
+        )
     if _class_name(config) in CLIPPING and config.get("clip_sample", True):
         raise CheckpointError(
             f"{FILE}: {config['_class_name']} would clip its samples (clip_sample is "

@@ -49,6 +49,7 @@ def test_explicit_betas_and_zero_snr_are_read():
         ({"_class_name": "DDIMScheduler", "clip_sample": True}, ["DDIMScheduler", "clip_sample is True", "false"]),
         ({"_class_name": "DDPMScheduler", "clip_sample": None}, ["DDPMScheduler", "clip_sample"]),
         ({"_class_name": "DPMSolverMultistepScheduler", "thresholding": True}, ["thresholding"]),
+        ({"skip_prk_steps": False}, ["Runge-Kutta", "set skip_prk_steps to true"]),
         ({"beta_schedule": "squaredcos_cap_v2"}, ["beta_schedule", "squaredcos_cap_v2"]),
         ({"prediction_type": "flow"}, ["prediction_type", "flow"]),
         ({"num_train_timesteps": "many"}, ["num_train_timesteps"]),
