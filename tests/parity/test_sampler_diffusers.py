@@ -21,28 +21,12 @@ import torch
 from foley.errors import RequestError
 from foley.samplers import SAMPLERS, sampler_path, sampler_table, step_matrices
 from foley.schedule import NoiseSchedule, Spacing, alphas_cumprod
+from foley_bench.parity.reference import SCHEDULERS
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:__array_wrap__ must accept:DeprecationWarning"),  # torch under numpy 2
     pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning"),
 ]
-
-DPM = {"algorithm_type": "dpmsolver++", "solver_order": 2}
-ORACLES: dict[str, tuple[str, dict[str, Any]]] = {
-    "pndm": ("PNDMScheduler", {"skip_prk_steps": True}),
-    "ddim": ("DDIMScheduler", {"clip_sample": False}),
-    "ddpm": ("DDPMScheduler", {"clip_sample": False, "variance_type": "fixed_small"}),
-    "euler": ("EulerDiscreteScheduler", {}),
-    "euler-a": ("EulerAncestralDiscreteScheduler", {}),
-    "lms": ("LMSDiscreteScheduler", {}),
-    "dpmpp-2m": ("DPMSolverMultistepScheduler", DPM),
-    "dpmpp-2m-karras": ("DPMSolverMultistepScheduler", DPM | {"use_karras_sigmas": True}),
-    "dpmpp-2m-sde": ("DPMSolverMultistepScheduler", DPM | {"algorithm_type": "sde-dpmsolver++"}),
-    "dpmpp-3m": ("DPMSolverMultistepScheduler", DPM | {"solver_order": 3}),
-    "deis": ("DEISMultistepScheduler", {}),
-    "unipc": ("UniPCMultistepScheduler", {}),
-    "lcm": ("LCMScheduler", {}),
-}
 
 
 @dataclass(frozen=True)
@@ -91,7 +75,7 @@ def build_oracle(name: str, schedule: NoiseSchedule, **extra: Any) -> Any:
     if "trained_betas" in stated:
         stated["trained_betas"] = list(stated["trained_betas"])
     checkpoint = diffusers.DDIMScheduler.from_config(stated)
-    class_name, overrides = ORACLES[name]
+    class_name, overrides = SCHEDULERS[name]
     return getattr(diffusers, class_name).from_config(checkpoint.config, **overrides, **extra)
 
 
@@ -238,7 +222,7 @@ def scheduled() -> Iterator[Any]:
 
 
 def test_every_sampler_has_an_oracle_and_a_tolerance():
-    assert list(ORACLES) == list(TOLERANCES) == list(SAMPLERS)
+    assert list(SCHEDULERS) == list(TOLERANCES) == list(SAMPLERS)
 
 
 @pytest.mark.parametrize("steps", [5, 12, 25, 50])
