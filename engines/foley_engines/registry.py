@@ -1,6 +1,7 @@
 """Engines by name; a library is imported when its engine is opened, not before."""
 
 import difflib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module, metadata
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import cast
 
 from foley_engines.base import Engine
-from foley_engines.errors import EngineUnavailableError
+from foley_engines.errors import EngineUnavailableError, UsageError
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,19 @@ def open_graph(graph: Path, *, engine: str, threads: int | None = None, optimise
 
     Raises:
         EngineUnavailableError: the engine cannot run here; the message says what to install.
+        UsageError: `threads` is no number of cores that this machine has.
         EngineError: the graph does not load.
     """
     choice = choose(engine)
+    _check_threads(threads)
     opener = cast("Callable[..., Engine]", import_module(cast("str", choice.module)).open_graph)
     return opener(graph, threads=threads, optimise=optimise)
+
+
+def _check_threads(threads: int | None) -> None:
+    cores = os.cpu_count() or 1
+    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= cores):
+        raise UsageError(f"threads is {threads!r}, expected 1 to {cores}, the cores of this machine")
 
 
 def status(name: str) -> EngineStatus:

@@ -1,5 +1,6 @@
 """What every engine must do, over each engine that this release can run."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -195,7 +196,7 @@ def test_a_failing_run_names_the_graph_in_one_line(engine: Engine):
 
 
 @pytest.mark.parametrize("name", RUNNABLE)
-@pytest.mark.parametrize("options", [{}, {"threads": 1}, {"threads": 2}, {"optimise": False}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"threads": 1}, {"threads": os.cpu_count()}, {"optimise": False}], ids=str)
 def test_options_do_not_change_the_result(graph: Path, name: str, options: dict):
     with foley_engines.open(graph, engine=name, **options) as engine:
         session = loaded(engine)

@@ -9,7 +9,7 @@ from support.mini_bundle import save_graph
 
 import foley_engines
 from foley_engines import ENGINES, onnxruntime_cpu
-from foley_engines.errors import EngineError, EngineUnavailableError
+from foley_engines.errors import EngineError, EngineUnavailableError, UsageError
 
 BLOCK = """
 import sys
@@ -111,3 +111,9 @@ def test_feeding_on_the_cpu_swaps_the_arrays(mini_bundle: Path):
         session.feed("state", "next_state")
         assert session["state"].array is other
         assert session["next_state"].array is one
+
+
+@pytest.mark.parametrize("threads", [0, -1, 100_000, True, 1.5])
+def test_threads_are_cores_of_this_machine(threads: int):
+    with pytest.raises(UsageError, match=r"threads is .*, expected 1 to \d+, the cores of this machine"):
+        foley_engines.open("any.onnx", engine="cpu", threads=threads)
