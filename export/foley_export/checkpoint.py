@@ -112,6 +112,10 @@ def open_checkpoint(place: str, *, revision: str | None = None) -> Checkpoint:
     """
     folder = Path(place).expanduser()
     if folder.is_dir():
+        if revision is not None:
+            raise CheckpointError(
+                f"{place} is a folder, and --revision {revision} means a hub repository; leave it out"
+            )
         return Checkpoint(folder, folder.resolve().name)
     if folder.exists():
         raise CheckpointError(

@@ -30,6 +30,7 @@ def export(
 
     Every graph is run in ONNX Runtime and compared with torch before the bundle appears at the output.
     """
+    check_new_folder(output.resolve(), replace=force)
     _check_libraries()
     from foley_export.checkpoint import open_checkpoint
     from foley_export.export import Options
@@ -42,7 +43,6 @@ def export(
         loras=tuple(parse_lora(text) for text in loras),
         replace=force,
     )
-    check_new_folder(output.resolve(), replace=force)
     opened = open_checkpoint(checkpoint, revision=revision)
     with quiet_libraries(), Progress() as progress:
         manifest = export_bundle(opened, output, options, progress)

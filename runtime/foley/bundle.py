@@ -83,7 +83,9 @@ def load_bundle(folder: str | Path, *, verify_files: bool = True) -> Bundle:
         manifest = decode(place.read_bytes(), str(place))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise BundleError(
-            f"{folder} is not a bundle: {MANIFEST} is missing; make one with: foley export CHECKPOINT -o {folder}"
+            f"{folder} is not a bundle: {MANIFEST} is missing; make one with: foley export CHECKPOINT -o BUNDLE"
+            if folder.exists()
+            else f"there is no folder {folder}; make a bundle with: foley export CHECKPOINT -o {folder}"
         ) from error
     except OSError as error:
         raise BundleError(f"{place} cannot be read: {error.strerror}") from error

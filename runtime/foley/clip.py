@@ -1,7 +1,7 @@
 """A generated sound, and how it becomes a file."""
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -43,15 +43,15 @@ class Clip:
 
     prompt: str
     seed: int
-    """The seed whose noise started it; generate with it alone and the same clip comes out."""
-    samples: NDArray[np.float32]
+    """The seed whose noise started it; generate with it alone and the same clip comes out, to rounding."""
+    samples: NDArray[np.float32] = field(repr=False)
     """Waveform [N] in [-1,1]."""
     sample_rate_hz: int
     hop_samples: int
     """Samples a mel frame."""
-    latents: NDArray[np.float32]
+    latents: NDArray[np.float32] = field(repr=False)
     """Finished latents [C,H,W], which cover the waveform and up to one U-Net multiple more."""
-    mel: NDArray[np.float32]
+    mel: NDArray[np.float32] = field(repr=False)
     """Log-mel [M,T] of the whole latents."""
     timings: Timings
 

@@ -177,3 +177,8 @@ def test_one_file_of_weights_a_component_is_downloaded():
 
 def test_sentencepiece_models_are_downloaded():
     assert _wanted(["text_encoder_1/spiece.model"]) == ["text_encoder_1/spiece.model"]
+
+
+def test_a_revision_of_a_folder_is_refused(tmp_path):
+    with pytest.raises(CheckpointError, match="is a folder, and --revision main means a hub repository"):
+        open_checkpoint(str(tmp_path), revision="main")

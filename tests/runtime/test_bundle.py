@@ -71,7 +71,9 @@ def test_what_is_no_bundle_is_called_so(tmp_path: Path, kind: str):
         folder.write_text("x")
     if kind == "empty folder":
         folder.mkdir()
-    assert "thing is not a bundle: bundle.json is missing; make one with: foley export" in refusal(folder)
+    is_there = "thing is not a bundle: bundle.json is missing; make one with: foley export CHECKPOINT -o BUNDLE"
+    expected = {"absent": f"there is no folder {folder}; make a bundle with: foley export CHECKPOINT -o {folder}"}
+    assert expected.get(kind, is_there) in refusal(folder)
 
 
 def test_a_manifest_that_cannot_be_read_is_named(tmp_path: Path):

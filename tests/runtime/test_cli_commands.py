@@ -71,7 +71,8 @@ def test_inspect_names_an_unknown_key(command: Command, bundle_copy: Path):
 
 
 def test_inspect_of_no_bundle_is_misuse(command: Command, tmp_path: Path):
-    command("inspect", tmp_path / "none").refused("is not a bundle")
+    command("inspect", tmp_path / "none").refused("there is no folder")
+    command("inspect", tmp_path).refused("is not a bundle", "foley export CHECKPOINT -o BUNDLE")
 
 
 def test_verify_passes_and_prints_a_line_a_graph(command: Command, mini_bundle: Path):

@@ -106,6 +106,10 @@ def test_json_lines_tell_settings_and_timings(generate):
         "sampler": "pndm",
         "steps": 2,
         "guidance": 2.0,
+        "guidance_stop": 1.0,
+        "negative": None,
+        "spacing": None,
+        "eta": None,
     }
     assert (second["prompt"], second["seed"]) == ("rain", 1)
     stages = ["text_encoder_ms", "denoise_ms", "latent_decoder_ms", "vocoder_ms"]
@@ -137,7 +141,7 @@ MISUSE = {
     ("--format", "mp3"): "'mp3' is not one of",
     ("-o", "dog.mp3"): "expected one of .wav, .flac, .ogg",
     ("-o", "none/dog.wav"): "none is no folder",
-    ("--bundle", "none"): "none is not a bundle",
+    ("--bundle", "none"): "there is no folder none",
     ("--prompts", "none.txt"): "--prompts none.txt cannot be read",
     ("--colour", "blue"): "No such option",
     ("",): "the prompt is ''",

@@ -9,12 +9,18 @@ from foley.errors import UsageError
 
 
 def names(output: Path | None, prompts: list[str], **options: object) -> list[str]:
-    files = clip_files(output, options.get("ending", "wav"), prompts, options.get("seed", 0))
+    files = clip_files(output, options.get("ending"), prompts, options.get("seed", 0))
     return [str(file.relative_to(output.parent if output else Path())) for file in files]
 
 
 def test_a_file_name_names_a_single_clip(tmp_path: Path):
     assert names(tmp_path / "dog.flac", ["a dog"]) == ["dog.flac"]
+
+
+def test_a_file_name_of_another_format_is_refused(tmp_path: Path):
+    assert names(tmp_path / "dog.FLAC", ["a dog"], ending="flac") == ["dog.FLAC"]
+    with pytest.raises(UsageError, match=r"dog\.wav and --format flac disagree"):
+        names(tmp_path / "dog.wav", ["a dog"], ending="flac")
 
 
 def test_a_file_name_is_numbered_for_several(tmp_path: Path):

@@ -31,13 +31,29 @@ FILES = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:.*are passed over:UserWarning")
 @pytest.mark.parametrize("name", FILES)
 def test_kinds_of_files(tmp_path: Path, name: str):
     content, expected = FILES[name]
     assert read(tmp_path, name, content) == expected
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", "prompt,seed,steps\na dog,7,3\n"),
+        ("a.jsonl", '{"prompt": "a dog", "seed": 7}\n{"prompt": "b", "steps": 3}\n'),
+    ],
+)
+def test_what_may_be_taken_for_settings_is_said_to_be_passed_over(tmp_path: Path, name: str, content: str):
+    with pytest.warns(UserWarning, match="only the prompts are read; seed, steps are passed over"):
+        assert read(tmp_path, name, content)[0] == "a dog"
+
+
 BAD = {
+    "blank.csv": ('prompt\na dog\n" "\n', "blank.csv, line 3 holds an empty prompt"),
+    "blank.jsonl": ('"a dog"\n""\n', "blank.jsonl, line 2 holds an empty prompt"),
+    "short.csv": ("id,prompt\n1\n", "short.csv, line 2 holds an empty prompt"),
     "id.csv": ("id,file\n1,2\n", "has columns id, file; expected one named prompt, caption, text"),
     "empty.csv": ("", "has columns none"),
     "nul.csv": (b'prompt\n"a' + b"x" * 200_000 + b'"\n', "is not CSV: field larger than field limit"),
@@ -50,6 +66,7 @@ BAD = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:.*are passed over:UserWarning")
 @pytest.mark.parametrize("name", BAD)
 def test_files_without_prompts_are_refused(tmp_path: Path, name: str):
     content, words = BAD[name]

@@ -26,7 +26,7 @@ from foley.request import MAX_BATCH, Knobs, Request, whole
 @knob_options
 @click.option("--engine", default="cpu", show_default=True, help="cpu, cuda or tensorrt.")
 @click.option("--threads", type=click.IntRange(min=1), help="Cores for one operator; all by default.")
-@click.option("--format", "ending", type=click.Choice(endings()), default="wav", show_default=True)
+@click.option("--format", "ending", type=click.Choice(endings()), help="Format of files in a folder; wav by default.")
 @click.option("--spectrogram", is_flag=True, help="Write a PNG of the mel beside each clip.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON line for each clip.")
 def generate(
@@ -36,7 +36,7 @@ def generate(
     output: Path | None,
     prompt_file: Path | None,
     also: tuple[tuple[str, float], ...],
-    ending: str,
+    ending: str | None,
     engine: str,
     threads: int | None,
     *,
@@ -101,5 +101,9 @@ def _record(clip: Clip, request: Request, file: Path, picture: Path | None) -> d
         "sampler": request.sampler,
         "steps": request.steps,
         "guidance": request.guidance,
+        "guidance_stop": request.guidance_stop,
+        "negative": request.negative,
+        "spacing": request.spacing,
+        "eta": request.eta,
         "timings": {**asdict(clip.timings), "total_ms": clip.timings.total_ms},
     }

@@ -12,22 +12,26 @@ from foley.files import check_writable
 SLUG_LENGTH: Final = 48
 
 
-def clip_files(output: Path | None, ending: str, prompts: Sequence[str], seed: int) -> list[Path]:
+def clip_files(output: Path | None, ending: str | None, prompts: Sequence[str], seed: int) -> list[Path]:
     """Name one file for each clip, and check that they can be written.
 
     A file name (`-o dog.wav`) names a single clip, and several as `dog-000.wav`, `dog-001.wav`, …; a folder gets
     `000-a-dog-barking-s7.wav`, … where 7 is the clip's seed. No output is the current folder.
 
     Raises:
-        UsageError: the ending is unknown, or the place cannot be written.
+        UsageError: the ending is unknown or not the one asked for, or the place cannot be written.
     """
     if output is not None and output.suffix and not output.is_dir():
         audio_format(output)
+        if ending is not None and output.suffix.lower() != f".{ending}":
+            raise UsageError(f"-o {output} and --format {ending} disagree; leave --format out, or give -o a folder")
         names = _numbered(output, len(prompts))
     else:
         folder = output or Path()
         _make_folder(folder)
-        names = [folder / f"{index:03}-{slug(text)}-s{seed + index}.{ending}" for index, text in enumerate(prompts)]
+        names = [
+            folder / f"{index:03}-{slug(text)}-s{seed + index}.{ending or 'wav'}" for index, text in enumerate(prompts)
+        ]
     check_writable(names[0])
     return names
 

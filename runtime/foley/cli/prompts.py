@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -58,7 +59,8 @@ def _csv(text: str, file: Path) -> list[str]:
     rows = csv.DictReader(io.StringIO(text))
     try:
         column = _column(rows.fieldnames or (), file)
-        return [row[column] or "" for row in rows]
+        _say_passed_over(file, {name for name in rows.fieldnames or () if name != column})
+        return [_said(row[column], f"--prompts {file}, line {rows.line_num}") for row in rows]
     except csv.Error as error:
         raise RequestError(f"--prompts {file} is not CSV: {error}, line {rows.line_num}") from error
 
@@ -73,20 +75,42 @@ def _column(names: Sequence[str], file: Path) -> str:
 
 
 def _json_lines(text: str, file: Path) -> list[str]:
-    return [_json_prompt(line, f"--prompts {file}, line {number}") for number, line in _numbered(text)]
+    found = [_json_prompt(line, f"--prompts {file}, line {number}") for number, line in _numbered(text)]
+    _say_passed_over(file, {key for _, others in found for key in others})
+    return [prompt for prompt, _ in found]
 
 
 def _numbered(text: str) -> list[tuple[int, str]]:
     return [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
 
 
-def _json_prompt(line: str, place: str) -> str:
+def _json_prompt(line: str, place: str) -> tuple[str, set[str]]:
+    """Give a line's prompt, and the keys beside it."""
     try:
         value = json.loads(line)
     except json.JSONDecodeError as error:
         raise RequestError(f"{place} is not JSON: {error.msg}") from error
+    others: set[str] = set()
     if isinstance(value, dict):
-        value = next((value[name] for name in COLUMNS if name in value), None)
+        name = next((name for name in COLUMNS if name in value), None)
+        others = set(value) - {name}
+        value = value.get(name)
     if not isinstance(value, str):
         raise RequestError(f"{place} holds no prompt; expected a string, or an object with {', '.join(COLUMNS)}")
-    return value
+    return _said(value, place), others
+
+
+def _said(prompt: str | None, place: str) -> str:
+    if prompt is None or not prompt.strip():
+        raise RequestError(f"{place} holds an empty prompt; expected some text that says what should be heard")
+    return prompt
+
+
+def _say_passed_over(file: Path, names: set[str]) -> None:
+    """Warn of columns that someone may take for settings."""
+    if names:
+        warnings.warn(
+            f"--prompts {file}: only the prompts are read; {', '.join(sorted(map(str, names)))} are passed over, "
+            "settings are given as options",
+            stacklevel=2,
+        )
