@@ -77,7 +77,7 @@ def save_graph(model: ir.Model, path: Path) -> None:
 
 
 def _forget_tracing(model: ir.Model) -> None:
-    """Drop the tracer's notes: source lines and paths of the exporting machine, four fifths of a graph's size."""
+    """Drop the tracer's notes: source lines and paths of the exporting machine, most of a graph's size."""
     for part in (model, model.graph, *model.graph):
         part.metadata_props.clear()
         part.doc_string = None
