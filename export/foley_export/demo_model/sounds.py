@@ -1,0 +1,252 @@
+"""The procedural sounds that the demo model is trained on: no recording is used.
+
+Each kind of sound is a short function that fills [n] samples; `render` places the events of a scene in a clip. Ranges of
+attributes lie apart (a "low" pitch is below 250 Hz, a "mid" one above 450 Hz), so that a caption is either true or not.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from foley_export.demo_model.scenes import PITCHES, PULSED, Event, Kind, Scene
+
+SAMPLE_RATE_HZ: Final = 16000
+CLIP_SAMPLES: Final = 256 * 160  # 40960 samples = 2.56 s: 256 frames of the mel front-end
+PITCH_HZ: Final = {"low": (110.0, 240.0), "mid": (460.0, 850.0), "high": (1700.0, 3200.0)}
+SLOW_SPACING_S: Final = (0.40, 0.46)
+FAST_SPACING_S: Final = (0.13, 0.17)
+PEAK: Final = {"quiet": (0.06, 0.09), "loud": (0.75, 0.92), None: (0.28, 0.40)}
+"""Peak amplitude of an event by its stated level; full scale is 1."""
+LONG_S: Final = (1.6, 2.2)
+SHORT_S: Final = (0.35, 0.55)
+HALF_S: Final = 1.15
+"""Room of each of two events in turn; the second starts at `SECOND_AT_S`."""
+SECOND_AT_S: Final = 1.34
+
+Floats = npt.NDArray[np.float64]
+Rng = np.random.Generator
+
+
+def render(scene: Scene, rng: Rng) -> npt.NDArray[np.float32]:
+    """Render a scene as float32 [40960] in [-1,1], 16 kHz: 2.56 s.
+
+    The generator decides all that the scene does not state; the same state gives the same clip.
+    """
+    clip = np.zeros(CLIP_SAMPLES)
+    if scene.relation == "alone":
+        _place(clip, _event(scene.events[0], rng, 2.4), rng.uniform(0.04, 0.12))
+    elif scene.relation == "then":
+        first, second = scene.events
+        _place(clip, _event(first, rng, HALF_S), rng.uniform(0.03, 0.08))
+        _place(clip, _event(second, rng, HALF_S), rng.uniform(SECOND_AT_S, SECOND_AT_S + 0.05))
+    else:
+        foreground, background = scene.events
+        _place(clip, _event(foreground, rng, 1.9) * 1.3, rng.uniform(0.3, 0.5))
+        _place(clip, _background(background, rng), 0.0)
+    return np.clip(clip, -1, 1).astype(np.float32)
+
+
+def _place(clip: Floats, sound: Floats, start_s: float) -> None:
+    start = round(start_s * SAMPLE_RATE_HZ)
+    stop = min(len(clip), start + len(sound))
+    clip[start:stop] += sound[: stop - start]
+
+
+def _event(event: Event, rng: Rng, room_s: float) -> Floats:
+    """Give one event at its level, no longer than its room."""
+    sound = _pulses(event, rng, room_s) if event.kind in PULSED else SOUNDS[event.kind](event, rng, room_s)
+    return _fade(sound / np.abs(sound).max()) * rng.uniform(*PEAK[event.level])
+
+
+def _background(event: Event, rng: Rng) -> Floats:
+    """Give a background that lasts the whole clip, well below a foreground."""
+    seconds = CLIP_SAMPLES / SAMPLE_RATE_HZ
+    sound = {"wind": _wind, "hum": _hum, "noise": _noise}[event.kind](event, rng, seconds, seconds)
+    return _fade(sound / np.abs(sound).max()) * rng.uniform(0.09, 0.13)
+
+
+def _pulses(event: Event, rng: Rng, room_s: float) -> Floats:
+    """Repeat one pulse `count` times at an even spacing."""
+    spacing_s = _spacing_s(event, rng, room_s)
+    pulse = PULSES[event.kind](event, rng)
+    train = np.zeros(round(spacing_s * SAMPLE_RATE_HZ) * (event.count - 1) + len(pulse))
+    for number in range(event.count):
+        start = number * round(spacing_s * SAMPLE_RATE_HZ)
+        train[start : start + len(pulse)] += pulse * rng.uniform(0.9, 1.0)
+    return train
+
+
+def _spacing_s(event: Event, rng: Rng, room_s: float) -> float:
+    """Give the spacing of pulses: as stated, else one that fits the room."""
+    if event.speed is not None:
+        return float(rng.uniform(*(SLOW_SPACING_S if event.speed == "slow" else FAST_SPACING_S)))
+    return float(rng.uniform(0.2, min(0.4, (room_s - 0.25) / max(event.count - 1, 1))))
+
+
+def _tone(event: Event, rng: Rng, room_s: float) -> Floats:
+    pitch_hz, t = _pitch_hz(event, rng), _time(_length_s(event, rng, room_s))
+    partials = [(1, 1.0), (2, rng.uniform(0.05, 0.3)), (3, rng.uniform(0.0, 0.15))]
+    return _adsr(sum(level * _sine(pitch_hz * k * t, rng) for k, level in partials), attack_s=0.015, release_s=0.03)
+
+
+def _rise(event: Event, rng: Rng, room_s: float) -> Floats:
+    return _sweep(event, rng, room_s, rng.uniform(250, 450), rng.uniform(1500, 2400))
+
+
+def _fall(event: Event, rng: Rng, room_s: float) -> Floats:
+    return _sweep(event, rng, room_s, rng.uniform(1500, 2400), rng.uniform(250, 450))
+
+
+def _sweep(event: Event, rng: Rng, room_s: float, start_hz: float, stop_hz: float) -> Floats:
+    """Glide from one frequency to another, evenly in octaves."""
+    ranges = {"slow": (1.6, 2.2), "fast": SHORT_S, None: (0.5, 1.1)}
+    t = _time(min(rng.uniform(*ranges[event.speed]), room_s))
+    frequency_hz = start_hz * (stop_hz / start_hz) ** (t / t[-1])
+    return _adsr(_glide(frequency_hz, rng), attack_s=0.015, release_s=0.03)
+
+
+def _siren(event: Event, rng: Rng, room_s: float) -> Floats:
+    """Swing up and down around a middle frequency, starting low; at least one whole swing."""
+    rates_hz = {"slow": (0.9, 1.15), "fast": (3.5, 4.5), None: (2.0, 3.0)}
+    rate_hz, t = rng.uniform(*rates_hz[event.speed]), _time(min(room_s, rng.uniform(1.9, 2.3)))
+    frequency_hz = rng.uniform(800, 1100) * 2 ** (-0.6 * np.cos(2 * np.pi * rate_hz * t))
+    return _adsr(_glide(frequency_hz, rng), attack_s=0.02, release_s=0.04)
+
+
+def _glide(frequency_hz: Floats, rng: Rng) -> Floats:
+    phase = np.cumsum(frequency_hz) / SAMPLE_RATE_HZ
+    second = rng.uniform(0.1, 0.35)
+    return np.sin(2 * np.pi * phase) + second * np.sin(4 * np.pi * phase)
+
+
+def _noise(event: Event, rng: Rng, room_s: float, length_s: float | None = None) -> Floats:
+    """White noise without its lowest octaves: a burst when short, a hiss when long."""
+    t = _time(length_s or _length_s(event, rng, room_s))
+    return _adsr(_band(rng, len(t), rng.uniform(600, 1200), 8000.0), attack_s=0.01, release_s=0.05)
+
+
+def _wind(event: Event, rng: Rng, room_s: float, length_s: float | None = None) -> Floats:
+    """Noise in a band that swells with gusts: below 500 Hz when low, around 2 kHz when high."""
+    pitch = event.pitch or ("low", "high")[int(rng.integers(2))]
+    t = _time(length_s or min(room_s, rng.uniform(2.0, 2.4)))
+    centre_hz, width = (rng.uniform(220, 330), 0.9) if pitch == "low" else (rng.uniform(1700, 2300), 0.6)
+    noise = _band(rng, len(t), centre_hz * 2**-width, centre_hz * 2**width)
+    gusts = 0.7 + 0.3 * np.sin(2 * np.pi * (rng.uniform(0.5, 1.1) * t + rng.uniform()))
+    return _adsr(noise * gusts, attack_s=0.15, release_s=0.2)
+
+
+def _pluck(event: Event, rng: Rng, room_s: float) -> Floats:
+    """A string: harmonics that die the faster the higher they are."""
+    pitch_hz, t = _pitch_hz(event, rng), _time(min(room_s, 1.1))
+    rate = rng.uniform(5.0, 6.5)
+    harmonics = [k for k in range(1, 9) if k * pitch_hz < 7500]
+    return sum(k**-1.1 * np.exp(-t * rate * (0.7 + 0.3 * k)) * _sine(k * pitch_hz * t, rng) for k in harmonics)
+
+
+def _bell(event: Event, rng: Rng, room_s: float) -> Floats:
+    """A struck bell: inharmonic partials (Fletcher and Rossing's minor-third bell) that ring long."""
+    pitch_hz, t = _pitch_hz(event, rng), _time(min(room_s, rng.uniform(2.0, 2.3)))
+    partials = [(1.0, 1.0, 1.0), (1.19, 0.35, 1.2), (1.5, 0.25, 1.4), (2.0, 0.4, 1.6), (2.74, 0.2, 2.2)]
+    rate = rng.uniform(1.3, 1.8)
+    return sum(
+        level * np.exp(-t * rate * speed) * _sine(ratio * pitch_hz * t, rng)
+        for ratio, level, speed in partials
+        if ratio * pitch_hz < 7500
+    )
+
+
+def _hum(event: Event, rng: Rng, room_s: float, length_s: float | None = None) -> Floats:
+    """An engine: a steady low buzz of many harmonics that throbs."""
+    t = _time(length_s or min(room_s, rng.uniform(1.9, 2.3)))
+    pitch_hz = rng.uniform(80, 120)
+    buzz = sum(k**-0.8 * _sine(k * pitch_hz * t, rng) for k in range(1, 9))
+    throb = 1 + 0.25 * np.sin(2 * np.pi * rng.uniform(7, 10) * t)
+    return _adsr(buzz * throb, attack_s=0.06, release_s=0.1)
+
+
+def _click(event: Event, rng: Rng) -> Floats:
+    """A tick: 4 ms of bright noise."""
+    t = _time(0.012)
+    return _band(rng, len(t), 1500.0, 8000.0) * np.exp(-t / 0.0025)
+
+
+def _knock(event: Event, rng: Rng) -> Floats:
+    """A knuckle on wood: two damped resonances of the board and a little noise."""
+    t, pitch_hz = _time(0.16), rng.uniform(300, 400)
+    board = np.sin(2 * np.pi * pitch_hz * t) + 0.6 * np.sin(2 * np.pi * 2.3 * pitch_hz * t)
+    return board * np.exp(-t / 0.022) + 0.15 * rng.standard_normal(len(t)) * np.exp(-t / 0.004)
+
+
+def _drum(event: Event, rng: Rng) -> Floats:
+    """A bass drum: a tone that falls from 160 to 60 Hz within a tenth of a second."""
+    t = _time(0.28)
+    frequency_hz = rng.uniform(55, 70) + 110 * np.exp(-t / 0.03)
+    return np.sin(2 * np.pi * np.cumsum(frequency_hz) / SAMPLE_RATE_HZ) * np.exp(-t / 0.07)
+
+
+def _beep(event: Event, rng: Rng) -> Floats:
+    t = _time(0.09)
+    return _adsr(_sine(_pitch_hz(event, rng) * t, rng), attack_s=0.006, release_s=0.01)
+
+
+def _pitch_hz(event: Event, rng: Rng) -> float:
+    """Draw a pitch in the stated range, or in one of those that the kind has."""
+    choices = PITCHES[event.kind]
+    pitch = event.pitch or choices[int(rng.integers(len(choices)))]
+    low, high = PITCH_HZ[pitch]
+    return float(low * (high / low) ** rng.random())
+
+
+def _length_s(event: Event, rng: Rng, room_s: float) -> float:
+    if event.length is None:
+        return float(rng.uniform(0.6, min(1.2, room_s)))
+    return float(min(rng.uniform(*(SHORT_S if event.length == "short" else LONG_S)), room_s))
+
+
+def _time(seconds: float) -> Floats:
+    return np.arange(round(seconds * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
+
+
+def _sine(cycles: Floats, rng: Rng) -> Floats:
+    return np.sin(2 * np.pi * (cycles + rng.random()))
+
+
+def _band(rng: Rng, samples: int, low_hz: float, high_hz: float) -> Floats:
+    """Give noise [samples] between two frequencies, with edges a sixth of an octave wide."""
+    frequency_hz = np.fft.rfftfreq(samples, 1 / SAMPLE_RATE_HZ)
+    octave = np.log2(np.maximum(frequency_hz, 1.0))
+    edges = np.minimum(octave - np.log2(low_hz), np.log2(high_hz) - octave)
+    spectrum = np.fft.rfft(rng.standard_normal(samples)) / (1 + np.exp(-np.clip(edges * 24, -60, 60)))
+    return np.fft.irfft(spectrum, samples)
+
+
+def _adsr(sound: Floats, attack_s: float, release_s: float) -> Floats:
+    """Ramp the start and the end."""
+    t = np.arange(len(sound)) / SAMPLE_RATE_HZ
+    return sound * np.minimum(1.0, np.minimum(t / attack_s, (t[-1] - t) / release_s))
+
+
+def _fade(sound: Floats) -> Floats:
+    """End without a step: 5 ms."""
+    return _adsr(sound, attack_s=1 / SAMPLE_RATE_HZ, release_s=0.005)
+
+
+SOUNDS: Final[dict[Kind, Callable[[Event, Rng, float], Floats]]] = {
+    "tone": _tone,
+    "rise": _rise,
+    "fall": _fall,
+    "siren": _siren,
+    "noise": _noise,
+    "wind": _wind,
+    "pluck": _pluck,
+    "bell": _bell,
+    "hum": _hum,
+}
+PULSES: Final[dict[Kind, Callable[[Event, Rng], Floats]]] = {
+    "clicks": _click,
+    "knocks": _knock,
+    "drums": _drum,
+    "beeps": _beep,
+}
