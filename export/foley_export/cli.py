@@ -10,6 +10,7 @@ import click
 
 from foley.bundle import check_new_folder
 from foley.errors import UsageError
+from foley_export.defaults import DefaultKnobs
 
 NEEDED = ("torch", "diffusers", "transformers", "onnxscript", "onnxruntime", "safetensors", "accelerate", "peft")
 INSTALL = "pip install 'foley[export,cpu]'"
@@ -20,17 +21,34 @@ CLEAR_LINE: Final = "\r\x1b[K"
 @click.argument("checkpoint")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder of the new bundle.")
 @click.option("--precision", type=click.Choice(["fp32", "fp16"]), default="fp32", show_default=True)
+@click.option("--weights", type=click.Choice(["fp32", "fp16"]), help="Storage of weights; as the precision by default.")
 @click.option("--lora", "loras", multiple=True, metavar="FILE[@SCALE]", help="LoRA in diffusers' format, fused.")
+@click.option("--steps", type=int, help="The bundle's default; the system's where left out.")
+@click.option("--guidance", type=float, help="The bundle's default guidance scale.")
+@click.option("--sampler", help="The bundle's default sampler.")
+@click.option("--seconds", type=float, help="The bundle's default length of a clip.")
 @click.option("--revision", help="Branch, tag or commit of a hub repository.")
 @click.option("--force", is_flag=True, help="Replace an older bundle at the output.")
 def export(
-    checkpoint: str, output: Path, precision: str, loras: tuple[str, ...], revision: str | None, *, force: bool
+    checkpoint: str,
+    output: Path,
+    precision: str,
+    weights: str | None,
+    loras: tuple[str, ...],
+    steps: int | None,
+    guidance: float | None,
+    sampler: str | None,
+    seconds: float | None,
+    revision: str | None,
+    *,
+    force: bool,
 ) -> None:
     """Trace CHECKPOINT, a local folder or a hub id, to a bundle of ONNX graphs.
 
     Every graph is run in ONNX Runtime and compared with torch before the bundle appears at the output.
     """
     check_new_folder(output.resolve(), replace=force)
+    defaults = DefaultKnobs(steps, guidance, sampler, seconds)
     _check_libraries()
     from foley_export.checkpoint import open_checkpoint
     from foley_export.export import Options
@@ -40,6 +58,8 @@ def export(
 
     options = Options(
         precision=precision,  # type: ignore[arg-type]
+        weights=weights,  # type: ignore[arg-type]
+        defaults=defaults,
         loras=tuple(parse_lora(text) for text in loras),
         replace=force,
     )

@@ -3,7 +3,7 @@
 import gc
 import importlib.metadata
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal
 
@@ -13,14 +13,16 @@ import onnx_ir as ir
 
 import foley_engines
 from foley.bundle import new_folder, record_files, write_manifest
-from foley.errors import VerificationError
+from foley.errors import UsageError, VerificationError
 from foley.manifest import SCHEMA_VERSION, Graph, Manifest, Precision, Source, Tensor
 from foley.verify import GraphReport, compare
 from foley_engines import Array
 from foley_export.checkpoint import Checkpoint
+from foley_export.defaults import DefaultKnobs
 from foley_export.dialect import attention_nodes, to_standard_onnx
 from foley_export.digests import Digests
 from foley_export.golden import Recording, record, write_recording
+from foley_export.half_weights import narrow, round_to_half
 from foley_export.lora import Lora
 from foley_export.model import Axes, GraphPlan, Model
 from foley_export.precision import halve, torch_dtype
@@ -41,27 +43,46 @@ Tell = Callable[[str, str], None]
 
 @dataclass(frozen=True)
 class Options:
-    """What the caller of an export may choose."""
+    """What the caller of an export may choose.
+
+    Raises:
+        UsageError: half graphs with weights stored in float32.
+    """
 
     precision: Precision = "fp32"
+    weights: Precision | None = None
+    """How the graphs of an fp32 bundle store their weights, which "fp16" rounds. None: as they compute."""
+    defaults: DefaultKnobs = field(default_factory=DefaultKnobs)
+    """What requests get where they say nothing."""
     loras: tuple[Lora, ...] = ()
     replace: bool = False
     """Whether an older bundle at the target gives way."""
+
+    def __post_init__(self) -> None:
+        if (self.precision, self.weights) == ("fp16", "fp32"):
+            raise UsageError("graphs of --precision fp16 hold their weights in fp16; leave --weights fp32 out")
+
+    def stored(self, precision: Precision) -> Precision:
+        """Give how a graph of a precision stores its weights."""
+        return "fp16" if (self.precision, self.weights) == ("fp32", "fp16") else precision
 
 
 def export(checkpoint: Checkpoint, target: Path, options: Options, tell: Tell = lambda *_: None) -> Manifest:
     """Export a checkpoint to a bundle at `target`, which appears only when every graph has been checked.
 
     Raises:
-        CheckpointError: the checkpoint is incomplete, damaged or of an unknown layout.
+        CheckpointError: the checkpoint is incomplete, damaged or of an unknown layout, or a weight that is to be stored
+            in half is beyond its range.
+        RequestError: the sampler that is to be the default cannot do the checkpoint's schedule.
         UsageError: the target exists or cannot be written, the disk is full included.
         VerificationError: a graph in ONNX Runtime departs from torch.
     """
     model = read_model(checkpoint, options.loras)
+    model = replace(model, defaults=options.defaults.over(model.defaults, model.schedule))
     with new_folder(target, replace=options.replace) as folder, Digests() as digests:
         for file in checkpoint.files():
             digests.begin(file)
-        return _write_bundle(model, checkpoint, Workshop(folder, options.precision, digests, tell))
+        return _write_bundle(model, checkpoint, Workshop(folder, options, digests, tell))
 
 
 @dataclass(frozen=True)
@@ -69,7 +90,7 @@ class Workshop:
     """Where a bundle grows, and who is told."""
 
     folder: Path
-    precision: Precision
+    options: Options
     digests: Digests
     tell: Tell
 
@@ -80,9 +101,8 @@ def _write_bundle(model: Model, checkpoint: Checkpoint, workshop: Workshop) -> M
     for name, write in model.tokenizers.items():
         workshop.tell("tokenizer", name)
         write(workshop.folder / name)
-    graphs = {
-        plan.name: _export_graph(plan, model.precision(plan, workshop.precision), workshop) for plan in model.graphs
-    }
+    wanted = workshop.options.precision
+    graphs = {plan.name: _export_graph(plan, model.precision(plan, wanted), workshop) for plan in model.graphs}
     workshop.tell("bundle", "digesting files")
     manifest = _manifest(model, checkpoint, workshop, graphs)
     write_manifest(workshop.folder, manifest)
@@ -90,8 +110,24 @@ def _write_bundle(model: Model, checkpoint: Checkpoint, workshop: Workshop) -> M
 
 
 def _export_graph(plan: GraphPlan, precision: Precision, workshop: Workshop) -> Graph:
+    stored = workshop.options.stored(precision)
+    traced, recording = _traced(plan, precision, stored, workshop)
+    workshop.tell(plan.name, "storing")
+    spellings = _store(plan, traced, workshop)
+    del traced
+    gc.collect()
+    graph = _graph(plan, (precision, stored), spellings, recording)
+    workshop.tell(plan.name, "checking against torch")
+    worst = _check(plan, graph, workshop.folder, recording)
+    return _with_snr(graph, worst)
+
+
+def _traced(plan: GraphPlan, precision: Precision, stored: Precision, workshop: Workshop) -> tuple[ir.Model, Recording]:
+    """Build a graph's module, record its output and trace it; the module is gone afterwards."""
     workshop.tell(plan.name, "reading weights")
     module = plan.build()
+    if stored != precision:
+        round_to_half(plan.name, module)  # before the recording, which is what the bundle has to compute
     workshop.tell(plan.name, "recording torch's output")
     recording = record(plan, module)
     write_recording(recording, workshop.folder / GOLDEN / f"{plan.name}.npz")
@@ -100,14 +136,9 @@ def _export_graph(plan: GraphPlan, precision: Precision, workshop: Workshop) -> 
         module.dtype = torch_dtype(precision)  # type: ignore[assignment]
     workshop.tell(plan.name, "tracing")
     traced = trace(plan, module)
-    workshop.tell(plan.name, "storing")
-    spellings = _store(plan, traced, workshop)
-    del module, traced
-    gc.collect()
-    graph = _graph(plan, precision, spellings, recording)
-    workshop.tell(plan.name, "checking against torch")
-    worst = _check(plan, graph, workshop.folder, recording)
-    return _with_snr(graph, worst)
+    if stored != precision:
+        narrow(traced)
+    return traced, recording
 
 
 def _store(plan: GraphPlan, traced: ir.Model, workshop: Workshop) -> dict[str, str]:
@@ -125,7 +156,11 @@ def _store(plan: GraphPlan, traced: ir.Model, workshop: Workshop) -> dict[str, s
     return engines
 
 
-def _graph(plan: GraphPlan, precision: Precision, engines: dict[str, str], recording: Recording) -> Graph:
+def _graph(
+    plan: GraphPlan, precisions: tuple[Precision, Precision], engines: dict[str, str], recording: Recording
+) -> Graph:
+    """Record a graph that computes in the first precision and stores its weights in the second."""
+
     def tensors(axes: dict[str, Axes]) -> tuple[Tensor, ...]:
         return tuple(Tensor(name=name, dtype=_dtype(recording[name]), shape=axes[name]) for name in axes)
 
@@ -133,7 +168,8 @@ def _graph(plan: GraphPlan, precision: Precision, engines: dict[str, str], recor
         file=f"{GRAPHS}/{plan.name}.onnx",
         weights=f"{GRAPHS}/{plan.name}.weights",
         engines=engines,
-        precision=precision,
+        precision=precisions[0],
+        weights_precision=precisions[1],
         inputs=tensors(plan.inputs),
         outputs=tensors(plan.outputs),
         golden=f"{GOLDEN}/{plan.name}.npz",
@@ -178,7 +214,7 @@ def _manifest(model: Model, checkpoint: Checkpoint, workshop: Workshop, graphs: 
     return Manifest(
         schema_version=SCHEMA_VERSION,
         system=model.system,
-        precision=workshop.precision,
+        precision=workshop.options.precision,
         source=Source(name=checkpoint.name, revision=checkpoint.revision, sha256=digest, loras=model.loras),
         created_by={name: _version(name) for name in LIBRARIES},
         audio=model.audio,

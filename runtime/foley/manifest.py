@@ -122,6 +122,10 @@ class Graph(Facts, frozen=True, kw_only=True):
     engines: dict[str, RelativePath] = {}
     """Spellings of the same graph for one engine each, over the same weights."""
     precision: Precision
+    """What the graph computes in."""
+    weights_precision: Precision | None = None
+    """How `weights` holds them: "fp16" behind casts in an fp32 graph. None where a bundle does not say: as `precision`.
+    """
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     golden: RelativePath

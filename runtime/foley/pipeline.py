@@ -15,6 +15,7 @@ import foley_engines
 from foley.bundle import Bundle, load_bundle
 from foley.clip import Clip, Timings
 from foley.contract import DENOISE_STEP, LATENT_DECODER, LATENTS, MEL, VOCODER, WAVEFORM
+from foley.demo_bundle import demo_bundle
 from foley.denoise import Batch, Latents, Slot, Step
 from foley.errors import EngineError, RequestError
 from foley.guidance import Conditioning, Row, guide
@@ -237,8 +238,10 @@ class Generation:
             raise RequestError(f"latents are {latents.dtype} {list(latents.shape)}, expected float32 {list(expected)}")
 
 
-def load(bundle: str | Path, *, engine: str = "cpu", threads: int | None = None, verify_files: bool = True) -> Pipeline:
-    """Load a bundle for an engine.
+def load(
+    bundle: str | Path | None = None, *, engine: str = "cpu", threads: int | None = None, verify_files: bool = True
+) -> Pipeline:
+    """Load a bundle for an engine; without one, the demo bundle.
 
     `threads` is the number of cores for one operator (None: all); `verify_files=False` skips the digests of the files.
 
@@ -247,7 +250,8 @@ def load(bundle: str | Path, *, engine: str = "cpu", threads: int | None = None,
         EngineUnavailableError: the engine cannot run here; the message says what to install.
     """
     foley_engines.choose(engine)
-    return Pipeline(load_bundle(bundle, verify_files=verify_files), engine=engine, threads=threads)
+    folder = demo_bundle() if bundle is None else bundle
+    return Pipeline(load_bundle(folder, verify_files=verify_files), engine=engine, threads=threads)
 
 
 def _check_finite(latents: Latents, mel: NDArray[np.float32], samples: NDArray[np.float32]) -> None:

@@ -109,7 +109,7 @@ def make_request(
     return Request(
         prompts=texts,
         seeds=_seeds(seed, len(texts)),
-        seconds=_seconds(defaults.seconds if seconds is None else seconds),
+        seconds=check_seconds(defaults.seconds if seconds is None else seconds),
         steps=whole("steps", defaults.steps if steps is None else steps),
         guidance=float(scale),
         guidance_stop=float(guidance_stop),
@@ -132,6 +132,17 @@ def whole(name: str, value: int) -> int:
     return int(value)
 
 
+def check_seconds(seconds: float) -> float:
+    """Give a clip's length back.
+
+    Raises:
+        RequestError: it is not above 0 and up to `MAX_SECONDS`.
+    """
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float | np.number) or not 0 < seconds <= MAX_SECONDS:
+        raise RequestError(f"seconds is {seconds!r}, expected a number above 0 and up to {MAX_SECONDS:g}")
+    return float(seconds)
+
+
 def _several(prompts: Prompt | Sequence[Prompt]) -> Sequence[Prompt]:
     """Tell one prompt (a text, or weighted parts) from several."""
     if isinstance(prompts, str):
@@ -149,12 +160,6 @@ def _text(name: str, value: str) -> str:
         raise RequestError(f"{name} is {value!r}, expected a text")
     check_text(name, value)
     return value
-
-
-def _seconds(seconds: float) -> float:
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float | np.number) or not 0 < seconds <= MAX_SECONDS:
-        raise RequestError(f"seconds is {seconds!r}, expected a number above 0 and up to {MAX_SECONDS:g}")
-    return float(seconds)
 
 
 def _seeds(seed: int, count: int) -> tuple[int, ...]:

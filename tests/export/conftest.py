@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import onnx_ir as ir
 import pytest
@@ -82,8 +83,26 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.fixture(scope="session")
+def traced_once() -> Callable[..., ir.Model]:
+    """Return a `trace` that gives a copy of an earlier trace wherever the weights are the same to the bit."""
+    traces: dict[tuple[object, ...], Any] = {}
+
+    def traced(plan: GraphPlan, module: nn.Module) -> ir.Model:
+        key = plan.name, *((name, weight.dtype, _crc(weight)) for name, weight in module.named_parameters())
+        if key not in traces:
+            traces[key] = ir.to_proto(trace(plan, module))
+        return ir.from_proto(traces[key])
+
+    return traced
+
+
+def _crc(weight: Tensor) -> int:
+    return crc32(weight.detach().numpy().tobytes())
+
+
 @pytest.fixture
-def quick_model(monkeypatch: pytest.MonkeyPatch) -> None:
+def quick_model(monkeypatch: pytest.MonkeyPatch, traced_once: Callable[..., ir.Model]) -> None:
     """Let `export` read the checkpoint as always, but build stand-ins of an operator or two."""
 
     def quick(checkpoint: Checkpoint, loras: Any = ()) -> Model:
@@ -92,17 +111,6 @@ def quick_model(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(export_module, "read_model", quick)
     monkeypatch.setattr(export_module, "trace", traced_once)
-
-
-def traced_once(plan: GraphPlan, module: Any) -> ir.Model:
-    """Trace a stand-in the first time, and give a copy of that trace from then on."""
-    key = plan.name, module.table.dtype
-    if key not in TRACES:
-        TRACES[key] = ir.to_proto(trace(plan, module))
-    return ir.from_proto(TRACES[key])
-
-
-TRACES: dict[tuple[str, torch.dtype], Any] = {}
 
 
 class StandIn(nn.Module):

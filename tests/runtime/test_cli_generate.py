@@ -158,10 +158,6 @@ def test_no_prompt_is_misuse(generate):
     generate().refused("there is no prompt; give one as an argument, with --prompts FILE or on standard input")
 
 
-def test_no_bundle_is_misuse(command: Command):
-    command("generate", "a dog").refused("Missing option '--bundle'")
-
-
 def test_a_failed_clip_keeps_the_finished_ones(generate, tmp_path: Path):
     """The third file cannot be written: two are there, whole, and no piece of a third."""
     (tmp_path / "dog-002.wav").mkdir()

@@ -80,10 +80,17 @@ def test_a_missing_key_is_named(text: bytes, place: str, key: str):
         ("$.files[...]", "bytes", -1),
         ("$.graphs[...].inputs[0]", "dtype", "float16"),
         ("$.graphs[...]", "precision", "int8"),
+        ("$.graphs[...]", "weights_precision", "int8"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_place(text: bytes, place: str, key: str, value: object):
     assert f"`{place}.{key}`" in refusal(changed(text, lambda m: PLACES[place](m).update({key: value})))
+
+
+def test_a_bundle_that_does_not_say_how_weights_are_stored(text: bytes):
+    """Bundles from before weights could be stored in another precision than the graph's."""
+    manifest = decode(changed(text, lambda m: [graph.pop("weights_precision") for graph in m["graphs"].values()]), "b")
+    assert {graph.weights_precision for graph in manifest.graphs.values()} == {None}
 
 
 def test_no_encoders_are_refused(text: bytes):

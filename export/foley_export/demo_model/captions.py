@@ -108,13 +108,9 @@ def _phrase(event: Event, rng: np.random.Generator) -> str:
 def _adjectives(event: Event, rng: np.random.Generator) -> list[str]:
     """Word what is stated, in any order."""
     pitches = WIND_WORDS if event.kind == "wind" else PITCH_WORDS
-    tables = (
-        (event.pitch, pitches),
-        (event.speed, SPEED_WORDS),
-        (event.length, LENGTH_WORDS),
-        (event.level, LEVEL_WORDS),
-    )
-    words = [_one(rng, table[stated]) for stated, table in tables if stated is not None]
+    stated = (event.pitch, event.speed, event.length, event.level)
+    tables = (pitches, SPEED_WORDS, LENGTH_WORDS, LEVEL_WORDS)
+    words = [_one(rng, table[value]) for value, table in zip(stated, tables, strict=True) if value is not None]
     return [words[index] for index in rng.permutation(len(words))]
 
 

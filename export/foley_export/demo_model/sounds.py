@@ -1,7 +1,8 @@
 """The procedural sounds that the demo model is trained on: no recording is used.
 
-Each kind of sound is a short function that fills [n] samples; `render` places the events of a scene in a clip. Ranges of
-attributes lie apart (a "low" pitch is below 250 Hz, a "mid" one above 450 Hz), so that a caption is either true or not.
+Each kind of sound is a short function that fills [n] samples; `render` places the events of a scene in a clip. Ranges
+of attributes lie apart (a "low" pitch is below 250 Hz, a "mid" one above 450 Hz), so that a caption is either true or
+not.
 """
 
 from collections.abc import Callable
@@ -138,7 +139,7 @@ def _wind(event: Event, rng: Rng, room_s: float, length_s: float | None = None) 
 
 
 def _pluck(event: Event, rng: Rng, room_s: float) -> Floats:
-    """A string: harmonics that die the faster the higher they are."""
+    """Give a plucked string: harmonics that die the faster the higher they are."""
     pitch_hz, t = _pitch_hz(event, rng), _time(min(room_s, 1.1))
     rate = rng.uniform(5.0, 6.5)
     harmonics = [k for k in range(1, 9) if k * pitch_hz < 7500]
@@ -146,7 +147,7 @@ def _pluck(event: Event, rng: Rng, room_s: float) -> Floats:
 
 
 def _bell(event: Event, rng: Rng, room_s: float) -> Floats:
-    """A struck bell: inharmonic partials (Fletcher and Rossing's minor-third bell) that ring long."""
+    """Give a struck bell: inharmonic partials that ring long (a minor-third bell, Fletcher and Rossing)."""
     pitch_hz, t = _pitch_hz(event, rng), _time(min(room_s, rng.uniform(2.0, 2.3)))
     partials = [(1.0, 1.0, 1.0), (1.19, 0.35, 1.2), (1.5, 0.25, 1.4), (2.0, 0.4, 1.6), (2.74, 0.2, 2.2)]
     rate = rng.uniform(1.3, 1.8)
@@ -157,8 +158,8 @@ def _bell(event: Event, rng: Rng, room_s: float) -> Floats:
     )
 
 
-def _hum(event: Event, rng: Rng, room_s: float, length_s: float | None = None) -> Floats:
-    """An engine: a steady low buzz of many harmonics that throbs."""
+def _hum(_event: Event, rng: Rng, room_s: float, length_s: float | None = None) -> Floats:
+    """Give an engine: a steady low buzz of many harmonics that throbs."""
     t = _time(length_s or min(room_s, rng.uniform(1.9, 2.3)))
     pitch_hz = rng.uniform(80, 120)
     buzz = sum(k**-0.8 * _sine(k * pitch_hz * t, rng) for k in range(1, 9))
@@ -166,21 +167,21 @@ def _hum(event: Event, rng: Rng, room_s: float, length_s: float | None = None) -
     return _adsr(buzz * throb, attack_s=0.06, release_s=0.1)
 
 
-def _click(event: Event, rng: Rng) -> Floats:
-    """A tick: 4 ms of bright noise."""
+def _click(_event: Event, rng: Rng) -> Floats:
+    """Give a tick: 4 ms of bright noise."""
     t = _time(0.012)
     return _band(rng, len(t), 1500.0, 8000.0) * np.exp(-t / 0.0025)
 
 
-def _knock(event: Event, rng: Rng) -> Floats:
-    """A knuckle on wood: two damped resonances of the board and a little noise."""
+def _knock(_event: Event, rng: Rng) -> Floats:
+    """Give a knuckle on wood: two damped resonances of the board and a little noise."""
     t, pitch_hz = _time(0.16), rng.uniform(300, 400)
     board = np.sin(2 * np.pi * pitch_hz * t) + 0.6 * np.sin(2 * np.pi * 2.3 * pitch_hz * t)
     return board * np.exp(-t / 0.022) + 0.15 * rng.standard_normal(len(t)) * np.exp(-t / 0.004)
 
 
-def _drum(event: Event, rng: Rng) -> Floats:
-    """A bass drum: a tone that falls from 160 to 60 Hz within a tenth of a second."""
+def _drum(_event: Event, rng: Rng) -> Floats:
+    """Give a bass drum: a tone that falls from 160 to 60 Hz within a tenth of a second."""
     t = _time(0.28)
     frequency_hz = rng.uniform(55, 70) + 110 * np.exp(-t / 0.03)
     return np.sin(2 * np.pi * np.cumsum(frequency_hz) / SAMPLE_RATE_HZ) * np.exp(-t / 0.07)

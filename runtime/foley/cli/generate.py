@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -16,10 +17,12 @@ from foley.pipeline import Generation, Pipeline, load
 from foley.prompt import Part, Prompt
 from foley.request import MAX_BATCH, Knobs, Request, whole
 
+DEMO: Final = "bundle: the demo model (short procedural sounds; see README)"
+
 
 @click.command()
 @click.argument("prompts", nargs=-1)
-@click.option("--bundle", type=click.Path(path_type=Path), required=True, help="Folder that foley export wrote.")
+@click.option("--bundle", type=click.Path(path_type=Path), help="Folder that foley export wrote; without, the demo.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="File for one clip, or a folder.")
 @click.option("--prompts", "prompt_file", type=click.Path(path_type=Path), help="Text, .csv or .jsonl; - for stdin.")
 @click.option("--also", type=(str, float), multiple=True, metavar="TEXT WEIGHT", help="A further, weighted prompt.")
@@ -32,7 +35,7 @@ from foley.request import MAX_BATCH, Knobs, Request, whole
 def generate(
     knobs: Knobs,
     prompts: tuple[str, ...],
-    bundle: Path,
+    bundle: Path | None,
     output: Path | None,
     prompt_file: Path | None,
     also: tuple[tuple[str, float], ...],
@@ -52,6 +55,8 @@ def generate(
     with load(bundle, engine=engine, threads=threads) as pipeline:
         requests = list(_requests(pipeline, [_with(text, also) for text in texts], knobs))
         files = iter(clip_files(output, ending, texts, knobs.get("seed", 0)))
+        if bundle is None and not as_json:
+            click.echo(DEMO, err=True)
         for request, clips in _generated(pipeline, requests):
             for clip in clips:
                 _write(clip, request, next(files), spectrogram=spectrogram, as_json=as_json)

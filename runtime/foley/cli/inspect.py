@@ -6,17 +6,21 @@ import click
 import msgspec
 
 from foley.bundle import Bundle, load_bundle
+from foley.demo_bundle import demo_bundle
 from foley.manifest import Graph, Manifest, Tensor
 
 MIB = 1 << 20
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("bundle", type=click.Path(path_type=Path), required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON.")
-def inspect(bundle: Path, *, as_json: bool) -> None:
-    """Print what BUNDLE holds: system, precision, graphs with their shapes, sizes and defaults."""
-    loaded = load_bundle(bundle, verify_files=False)
+def inspect(bundle: Path | None, *, as_json: bool) -> None:
+    """Print what BUNDLE holds: system, precision, graphs with their shapes, sizes and defaults.
+
+    Without BUNDLE: the demo bundle.
+    """
+    loaded = load_bundle(bundle or demo_bundle(), verify_files=False)
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(loaded.manifest), indent=2).decode())
         return
@@ -75,7 +79,8 @@ def _schedule(manifest: Manifest) -> str:
 def _graph(bundle: Bundle, name: str, graph: Graph) -> list[str]:
     size = bundle.manifest.files[graph.weights].bytes / MIB
     spellings = f", spelt for {', '.join(graph.engines)}" if graph.engines else ""
-    head = f"  {name}  {graph.precision}, {size:.1f} MiB of weights{spellings}, {graph.snr_db:.0f} dB against torch"
+    weights = f"{size:.1f} MiB of weights in {graph.weights_precision or graph.precision}"
+    head = f"  {name}  {graph.precision}, {weights}{spellings}, {graph.snr_db:.0f} dB against torch"
     return [head, f"    in   {_tensors(graph.inputs)}", f"    out  {_tensors(graph.outputs)}"]
 
 

@@ -9,21 +9,25 @@ import click
 
 import foley_engines
 from foley.bundle import load_bundle
+from foley.demo_bundle import demo_bundle
 from foley.errors import VerificationError
 from foley.verify import GraphReport
 from foley.verify import verify as verify_bundle
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("bundle", type=click.Path(path_type=Path), required=False)
 @click.option("--engine", default="cpu", show_default=True, help="cpu, cuda or tensorrt.")
 @click.option("--threads", type=click.IntRange(min=1), help="Cores for one operator; all by default.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON line for each graph.")
-def verify(bundle: Path, engine: str, threads: int | None, *, as_json: bool) -> None:
-    """Run every graph of BUNDLE on its recorded inputs and compare with torch's float32 outputs."""
+def verify(bundle: Path | None, engine: str, threads: int | None, *, as_json: bool) -> None:
+    """Run every graph of BUNDLE on its recorded inputs and compare with torch's float32 outputs.
+
+    Without BUNDLE: the demo bundle.
+    """
     foley_engines.choose(engine)
     failed = []
-    for report in verify_bundle(load_bundle(bundle), engine=engine, threads=threads):
+    for report in verify_bundle(load_bundle(bundle or demo_bundle()), engine=engine, threads=threads):
         click.echo(json.dumps(_record(report)) if as_json else _line(report))
         failed += [] if report.passed else [report]
     if failed:

@@ -1,0 +1,112 @@
+"""Stage 4: the denoiser, Stable Diffusion's U-Net with cross-attention, and the text encoder with it.
+
+v-prediction (Salimans and Ho 2022) with betas up to 0.02, so that the noise of the last timestep hides the clip: with
+Stable Diffusion's 0.012 a network sees there how loud the clip is as a whole, and cannot choose it (Lin et al. 2023).
+"""
+
+from pathlib import Path
+from typing import Any, Final, cast
+
+import numpy as np
+import torch
+from diffusers import DDPMScheduler, UNet2DConditionModel
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss
+
+from foley_export.demo_model.corpus import training_caption, training_scene
+from foley_export.demo_model.latents import SHAPE, Latents
+from foley_export.demo_model.reading import WIDTH, Reader
+from foley_export.demo_model.training import adamw, average, train
+
+SEED: Final = 15
+BATCH: Final = 32
+DROPPED: Final = 0.1
+"""Share of captions that are replaced by the empty one, for guidance."""
+TIMESTEPS: Final = 1000
+
+CONFIG: Final[dict[str, Any]] = {
+    "sample_size": SHAPE[-1],
+    "in_channels": SHAPE[0],
+    "out_channels": SHAPE[0],
+    "block_out_channels": [48, 80, 112],
+    "layers_per_block": 1,
+    "attention_head_dim": 4,  # the number of heads, in spite of its name
+    "cross_attention_dim": WIDTH,
+    "norm_num_groups": 8,
+    "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
+    "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
+}
+SCHEDULE: Final[dict[str, Any]] = {
+    "num_train_timesteps": TIMESTEPS,
+    "beta_start": 0.00085,
+    "beta_end": 0.02,
+    "beta_schedule": "scaled_linear",
+    "prediction_type": "v_prediction",
+}
+
+
+class DenoisingTask:
+    """Training of the U-Net and the text encoder on latents and captions."""
+
+    name = "denoiser"
+
+    def __init__(self, latents: Latents, text: nn.Module, tokenizer: Path, steps: int) -> None:
+        torch.manual_seed(SEED)
+        self.latents, self.steps = latents, steps
+        self.reader = Reader(tokenizer)
+        self.scenes = [training_scene(index) for index in range(len(latents.values))]
+        self.schedule: Any = DDPMScheduler(**SCHEDULE)
+        model = nn.ModuleDict({"unet": new_unet(), "text": text})
+        mean = nn.ModuleDict({"unet": new_unet(), "text": type(text)(text.config)})
+        mean.load_state_dict(model.state_dict())
+        self.modules = nn.ModuleDict({"model": model, "mean": mean})
+        self.optimisers = [adamw(model["unet"], 1e-3, decay=0.01), adamw(model["text"], 3e-4)]
+
+    def advance(self, step: int) -> dict[str, float]:
+        """Make one step; see `Task`."""
+        rng = np.random.default_rng([SEED, step])
+        clean, captions = self._batch(rng)
+        noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(SEED * 1_000_003 + step))
+        timesteps = _timesteps(rng)
+        model: Any = self.modules["model"]
+        noisy = self.schedule.add_noise(clean, noise, timesteps).contiguous(memory_format=torch.channels_last)
+        context = model["text"](self.reader(captions)).last_hidden_state
+        predicted = model["unet"](noisy, timesteps, context).sample
+        loss = mse_loss(predicted, self.schedule.get_velocity(clean, noise, timesteps))
+        self._update(loss)
+        average(self.modules["mean"], model, step)
+        return {"loss": float(loss.detach())}
+
+    def _update(self, loss: Tensor) -> None:
+        for optimiser in self.optimisers:
+            optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.modules["model"].parameters(), 1.0)
+        for optimiser in self.optimisers:
+            optimiser.step()
+
+    def _batch(self, rng: np.random.Generator) -> tuple[Tensor, list[str]]:
+        """Draw scaled latents [32,4,32,32] and captions, some of them empty."""
+        chosen = rng.integers(len(self.scenes), size=BATCH)
+        captions = [training_caption(self.scenes[index], rng) for index in chosen]
+        kept = rng.random(BATCH) >= DROPPED
+        clean = torch.from_numpy(self.latents.values[chosen].astype(np.float32)) * self.latents.scaling_factor
+        return clean, [caption if keep else "" for caption, keep in zip(captions, kept, strict=True)]
+
+
+def new_unet() -> nn.Module:
+    """Give the U-Net with random weights, in the memory layout that CPUs train fastest."""
+    unet: nn.Module = UNet2DConditionModel.from_config(CONFIG)
+    return unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def _timesteps(rng: np.random.Generator) -> Tensor:
+    """Draw timesteps int64 [32], one from each thirty-second of the schedule."""
+    return torch.from_numpy(((rng.permutation(BATCH) + rng.random(BATCH)) * (TIMESTEPS / BATCH)).astype(np.int64))
+
+
+def train_denoiser(latents: Latents, text: nn.Module, tokenizer: Path, folder: Path, steps: int) -> nn.ModuleDict:
+    """Train or resume, and give the averaged `unet` and `text`."""
+    task = DenoisingTask(latents, text, tokenizer, steps)
+    train(task, folder)
+    return cast("nn.ModuleDict", task.modules["mean"].eval())

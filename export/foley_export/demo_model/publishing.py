@@ -1,0 +1,76 @@
+"""The trained parts as a checkpoint folder in Auffusion's no-adapter layout, every weight in half precision."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from diffusers import PNDMScheduler
+from torch import Tensor, nn
+
+from foley_export.demo_model import vocoding
+from foley_export.demo_model.denoising import SCHEDULE
+from foley_export.demo_model.mel import WINDOW_SAMPLES
+from foley_export.demo_model.vocabulary import write_vocabulary
+
+MODEL_INDEX: Final[dict[str, Any]] = {
+    "_class_name": "StableDiffusionPipeline",
+    "feature_extractor": ["transformers", "CLIPImageProcessor"],
+    "requires_safety_checker": False,
+    "safety_checker": [None, None],
+    "scheduler": ["diffusers", "PNDMScheduler"],
+    "text_encoder": ["transformers", "CLIPTextModel"],
+    "tokenizer": ["transformers", "CLIPTokenizer"],
+    "unet": ["diffusers", "UNet2DConditionModel"],
+    "vae": ["diffusers", "AutoencoderKL"],
+}
+FEATURE_EXTRACTOR: Final[dict[str, Any]] = {"feature_extractor_type": "CLIPImageProcessor", "size": WINDOW_SAMPLES}
+"""Never read: Auffusion's pipeline has no safety checker; the released folders carry one all the same."""
+SCHEDULER: Final[dict[str, Any]] = {
+    **SCHEDULE,
+    "skip_prk_steps": True,
+    "set_alpha_to_one": False,
+    "steps_offset": 1,
+    "timestep_spacing": "trailing",
+}
+
+
+def write_checkpoint(folder: Path, parts: Mapping[str, Any], scaling_factor: float) -> None:
+    """Write `parts` (text, unet, vae: modules of diffusers and transformers; vocoder: the generator) as a checkpoint.
+
+    The modules' weights are rounded to half precision in place.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_json(folder / "model_index.json", MODEL_INDEX)
+    _write_json(folder / "feature_extractor/preprocessor_config.json", FEATURE_EXTRACTOR)
+    write_vocabulary(folder / "tokenizer")
+    parts["vae"].register_to_config(scaling_factor=scaling_factor)
+    for name, part in {"text_encoder": parts["text"], "unet": parts["unet"], "vae": parts["vae"]}.items():
+        part.half().save_pretrained(folder / name)
+        part.float()
+    PNDMScheduler(**SCHEDULER).save_pretrained(folder / "scheduler")
+    _write_json(folder / "vocoder/config.json", vocoding.CONFIG)
+    torch.save({"generator": with_weight_norm(parts["vocoder"])}, folder / "vocoder/vocoder.pt")
+
+
+def with_weight_norm(generator: nn.Module) -> dict[str, Tensor]:
+    """Part each weight into direction and length, as the released vocoder keeps them: w = g · v / ‖v‖.
+
+    v is w itself in half precision, so that multiplying out gives w back.
+    """
+    state: dict[str, Tensor] = {}
+    for name, value in generator.state_dict().items():
+        half = value.half()
+        if not name.endswith(".weight"):
+            state[name] = half
+            continue
+        axes = tuple(range(1, half.ndim))
+        state[f"{name}_g"] = torch.linalg.vector_norm(half.float(), dim=axes, keepdim=True)
+        state[f"{name}_v"] = half
+    return state
+
+
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,47 @@
+"""The whole recipe, stage after stage; each resumes from its saved state, and a finished one only loads it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from foley_export.demo_model.autoencoder import train_autoencoder
+from foley_export.demo_model.corpus import open_sounds
+from foley_export.demo_model.denoising import train_denoiser
+from foley_export.demo_model.latents import open_decoded, open_latents
+from foley_export.demo_model.progress import Progress
+from foley_export.demo_model.publishing import write_checkpoint
+from foley_export.demo_model.reading import train_text_encoder
+from foley_export.demo_model.vocabulary import write_vocabulary
+from foley_export.demo_model.vocoding import fit_vocoder, train_vocoder
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How long each stage is: clips, and steps of training."""
+
+    sounds: int = 4096
+    """Clips for the autoencoder and the vocoder."""
+    latents: int = 16384
+    """Clips for the denoiser."""
+    autoencoder: int = 2200
+    vocoder: int = 3000
+    vocoder_fit: int = 1000
+    reading: int = 1200
+    denoiser: int = 6000
+
+
+def make_demo_model(folder: Path, recipe: Recipe) -> Path:
+    """Train all parts in `folder`, or go on where that was interrupted; give the written checkpoint's folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer = folder / "tokenizer"
+    write_vocabulary(tokenizer)
+    sounds = open_sounds(folder, recipe.sounds, Progress("sounds"))
+    vae = train_autoencoder(sounds, folder, recipe.autoencoder)
+    vocoder = train_vocoder(sounds, folder, recipe.vocoder)
+    decoded = open_decoded(vae, sounds, folder, Progress("decoding"))
+    vocoder = fit_vocoder(sounds, decoded, vocoder, folder, recipe.vocoder_fit)
+    text = train_text_encoder(tokenizer, folder, recipe.reading)
+    latents = open_latents(vae, folder, recipe.latents, Progress("latents"))
+    denoiser = train_denoiser(latents, text, tokenizer, folder, recipe.denoiser)
+    parts = {"text": denoiser["text"], "unet": denoiser["unet"], "vae": vae, "vocoder": vocoder}
+    write_checkpoint(folder / "checkpoint", parts, latents.scaling_factor)
+    return folder / "checkpoint"

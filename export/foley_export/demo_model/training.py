@@ -1,0 +1,83 @@
+"""The loop that every stage shares: learning rate, resuming after an interruption, progress."""
+
+import math
+from pathlib import Path
+from typing import Final, Protocol
+
+import torch
+from torch import nn
+
+from foley_export.demo_model.progress import Progress
+
+SAVE_EVERY: Final = 250
+"""Steps between saved states: a few minutes of work are lost at most."""
+WARM_UP: Final = 200
+
+
+class Task(Protocol):
+    """One stage of the recipe."""
+
+    name: str
+    steps: int
+    modules: nn.ModuleDict
+    """All that has weights, averages included."""
+    optimisers: list[torch.optim.Optimizer]
+
+    def advance(self, step: int) -> dict[str, float]:
+        """Make training step `step`, whose randomness depends on its number only, and give its losses."""
+        ...
+
+
+def train(task: Task, folder: Path) -> None:
+    """Train a task to its last step, from its saved state where there is one.
+
+    The state lies in `folder/<task>.state` and is replaced atomically.
+    """
+    state = folder / f"{task.name}.state"
+    done = _load(task, state)
+    rates = [float(optimiser.param_groups[0]["initial_lr"]) for optimiser in task.optimisers]
+    progress = Progress(task.name, folder / "losses.jsonl")
+    for step in range(done, task.steps):
+        for optimiser, rate in zip(task.optimisers, rates, strict=True):
+            optimiser.param_groups[0]["lr"] = rate * learning_rate(step, task.steps)
+        progress.show(step + 1, task.steps, task.advance(step))
+        if (step + 1) % SAVE_EVERY == 0 or step + 1 == task.steps:
+            _save(task, state, step + 1)
+
+
+def learning_rate(step: int, steps: int) -> float:
+    """Give the share of the full rate at a step: a linear warm-up, then half a cosine down to a hundredth."""
+    falling = 0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * step / steps))
+    return min(1.0, (step + 1) / WARM_UP) * falling
+
+
+def adamw(module: nn.Module, rate: float, decay: float = 0.0) -> torch.optim.Optimizer:
+    """Give AdamW with the rate that `train` scales."""
+    parameters = [{"params": list(module.parameters()), "initial_lr": rate}]
+    return torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.99), weight_decay=decay)
+
+
+def average(mean: nn.Module, module: nn.Module, step: int, decay: float = 0.999) -> None:
+    """Move an exponential moving average of weights by one step; early steps count for more."""
+    kept = min(decay, (1 + step) / (10 + step))
+    with torch.no_grad():
+        for old, new in zip(mean.parameters(), module.parameters(), strict=True):
+            old.lerp_(new, 1 - kept)
+
+
+def _load(task: Task, path: Path) -> int:
+    """Restore a task; give how many steps are done."""
+    if not path.exists():
+        return 0
+    state = torch.load(path, weights_only=True)
+    task.modules.load_state_dict(state["modules"])
+    for optimiser, saved in zip(task.optimisers, state["optimisers"], strict=True):
+        optimiser.load_state_dict(saved)
+    return int(state["done"])
+
+
+def _save(task: Task, path: Path, done: int) -> None:
+    part = path.with_suffix(".part")
+    optimisers = [optimiser.state_dict() for optimiser in task.optimisers]
+    torch.save({"modules": task.modules.state_dict(), "optimisers": optimisers, "done": done}, part)
+    part.rename(path)

@@ -1,0 +1,181 @@
+"""Stage 2: the vocoder, HiFi-GAN's generator, from log-mel to waveform.
+
+Spectral distances at four resolutions carry it; from three fifths of the steps on, discriminators of spectrograms at
+three resolutions (UnivNet, Jang et al. 2021) give noise its grain. Then it is fitted to mels that went through the
+autoencoder, which are what it will read in use; half stay real.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import l1_loss, leaky_relu, pad, relu
+
+from foley_export.demo_model.corpus import FRAMES, Sounds, floats
+from foley_export.demo_model.mel import FFT_SAMPLES, HOP_SAMPLES, MEL_BINS, WINDOW_SAMPLES
+from foley_export.demo_model.sounds import SAMPLE_RATE_HZ
+from foley_export.demo_model.training import adamw, average, train
+from foley_export.vocoder import Generator, vocoder_config
+
+SEED: Final = 12
+CROP_FRAMES: Final = 32  # 0.32 s
+CROPS: Final = 16
+ADVERSARIAL_FROM: Final = 0.6
+DISTANCE_WEIGHT: Final = 5.0
+FEATURE_WEIGHT: Final = 1.0
+QUIETEST: Final = 1e-2
+"""Spectral magnitudes below it (noise of −66 dB of full scale) count as silence."""
+RESOLUTIONS: Final = ((2048, 512), (1024, 256), (512, 128), (128, 32))  # (FFT, hop) in samples
+
+CONFIG: Final[dict[str, Any]] = {
+    "resblock": "1",
+    "upsample_rates": [5, 4, 4, 2],
+    "upsample_kernel_sizes": [11, 8, 8, 4],
+    "upsample_initial_channel": 128,
+    "resblock_kernel_sizes": [3, 7],
+    "resblock_dilation_sizes": [[1, 3, 5], [1, 3, 5]],
+    "segment_size": CROP_FRAMES * HOP_SAMPLES,
+    "num_mels": MEL_BINS,
+    "num_freq": FFT_SAMPLES // 2 + 1,
+    "n_fft": FFT_SAMPLES,
+    "hop_size": HOP_SAMPLES,
+    "win_size": WINDOW_SAMPLES,
+    "sampling_rate": SAMPLE_RATE_HZ,
+    "fmin": 0,
+    "fmax": None,
+}
+
+
+Mels = npt.NDArray[np.float16]
+
+
+class VocoderTask:
+    """Training of the generator, and of the discriminators against it."""
+
+    name = "vocoder"
+
+    def __init__(self, sounds: Sounds, steps: int) -> None:
+        torch.manual_seed(SEED)
+        self.sounds, self.steps = sounds, steps
+        self.decoded: Mels | None = None
+        self.adversarial_from = ADVERSARIAL_FROM
+        generator, mean = (Generator(vocoder_config(CONFIG)) for _ in range(2))
+        mean.load_state_dict(generator.state_dict())
+        judges = nn.ModuleList(Discriminator(*resolution) for resolution in RESOLUTIONS[:3])
+        self.modules = nn.ModuleDict({"generator": generator, "mean": mean, "judges": judges})
+        self.optimisers = [adamw(generator, 1e-3), adamw(judges, 5e-4)]
+
+    def advance(self, step: int) -> dict[str, float]:
+        """Make one step; see `Task`."""
+        mel, real = self._crops(step)
+        made = self.modules["generator"](mel)[:, 0]
+        distance = spectral_distance(made, real)
+        losses = {"distance": distance}
+        if step >= self.adversarial_from * self.steps:
+            losses |= {"judge": self._teach_judges(made.detach(), real), **self._fooling(made, real)}
+        total = DISTANCE_WEIGHT * distance + losses.get("fooled", 0.0) + FEATURE_WEIGHT * losses.get("features", 0.0)
+        self._update(0, total)
+        average(self.modules["mean"], self.modules["generator"], step)
+        return {name: float(loss.detach()) for name, loss in losses.items()}
+
+    def _teach_judges(self, made: Tensor, real: Tensor) -> Tensor:
+        """Hinge loss of the discriminators, after one step on it."""
+        judged = [(judge(made)[-1], judge(real)[-1]) for judge in self._judges()]
+        loss = torch.stack([relu(1 + fake).mean() + relu(1 - true).mean() for fake, true in judged]).mean()
+        self._update(1, loss)
+        return loss
+
+    def _fooling(self, made: Tensor, real: Tensor) -> dict[str, Tensor]:
+        """Give the generator's loss against the discriminators and the distance of what they see inside."""
+        fooled, features = [], []
+        for judge in self._judges():
+            fake = judge(made)
+            with torch.no_grad():
+                true = judge(real)
+            fooled.append(relu(1 - fake[-1]).mean())
+            features += [l1_loss(a, b) for a, b in zip(fake[:-1], true[:-1], strict=True)]
+        return {"fooled": torch.stack(fooled).mean(), "features": torch.stack(features).mean()}
+
+    def _judges(self) -> Sequence["Discriminator"]:
+        judges: Any = self.modules["judges"]
+        return list(judges)
+
+    def _update(self, which: int, loss: Tensor) -> None:
+        self.optimisers[which].zero_grad(set_to_none=True)
+        loss.backward()
+        parameters = [p for group in self.optimisers[which].param_groups for p in group["params"]]
+        nn.utils.clip_grad_norm_(parameters, 5.0)
+        self.optimisers[which].step()
+
+    def _crops(self, step: int) -> tuple[Tensor, Tensor]:
+        """Draw log-mels [B,256,32] and waveforms [B,5120] that belong together; silence is drawn seldom."""
+        rng = np.random.default_rng([SEED, step])
+        mels, waveforms = [], []
+        while len(mels) < CROPS:
+            clip, start = int(rng.integers(len(self.sounds.mels))), int(rng.integers(FRAMES - CROP_FRAMES + 1))
+            waveform = self.sounds.waveforms[clip, start * HOP_SAMPLES : (start + CROP_FRAMES) * HOP_SAMPLES]
+            if np.abs(waveform).max() < 100 and rng.random() < 0.9:
+                continue
+            source = self.sounds.mels if self.decoded is None or rng.random() < 0.5 else self.decoded
+            mels.append(source[clip][:, start : start + CROP_FRAMES])
+            waveforms.append(waveform)
+        return torch.from_numpy(np.stack(mels).astype(np.float32)), floats(np.stack(waveforms))
+
+
+class Discriminator(nn.Module):
+    """Judges a waveform by its log-magnitude spectrogram at one resolution."""
+
+    def __init__(self, fft: int, hop: int) -> None:
+        super().__init__()
+        self.fft, self.hop = fft, hop
+        widths = (1, 16, 24, 32, 32)
+        self.layers = nn.ModuleList(nn.Conv2d(a, b, (5, 3), stride=(2, 1), padding=(2, 1)) for a, b in pairwise(widths))
+        self.last = nn.Conv2d(widths[-1], 1, 3, padding=1)
+
+    def forward(self, waveform: Tensor) -> list[Tensor]:
+        """Give the features of every layer for waveforms [B,N], and last the judgement of each patch."""
+        x = log_magnitude(waveform, self.fft, self.hop)[:, None]
+        seen = []
+        for layer in self.layers:
+            x = leaky_relu(layer(x), 0.1)
+            seen.append(x)
+        return [*seen, self.last(x)]
+
+
+def spectral_distance(made: Tensor, real: Tensor) -> Tensor:
+    """Give the mean absolute distance of log magnitudes and the spectral convergence over all resolutions."""
+    terms = []
+    for fft, hop in RESOLUTIONS:
+        a, b = log_magnitude(made, fft, hop), log_magnitude(real, fft, hop)
+        terms.append(l1_loss(a, b) + (a.exp() - b.exp()).norm() / b.exp().norm())
+    return torch.stack(terms).mean()
+
+
+def log_magnitude(waveform: Tensor, fft: int, hop: int) -> Tensor:
+    """Give the natural log of STFT magnitudes [B,fft/2+1,frames] of waveforms [B,N], silence cut off."""
+    margin = (fft - hop) // 2
+    padded = pad(waveform, (margin, margin))
+    spectrum = torch.stft(padded, fft, hop, window=torch.hann_window(fft), center=False, return_complex=True)
+    return (spectrum.real.square() + spectrum.imag.square() + QUIETEST**2).sqrt().log()
+
+
+def train_vocoder(sounds: Sounds, folder: Path, steps: int) -> nn.ModuleDict:
+    """Train on the mels of real clips, or resume; give all modules of the task."""
+    task = VocoderTask(sounds, steps)
+    train(task, folder)
+    return task.modules
+
+
+def fit_vocoder(sounds: Sounds, decoded: Mels, trained: nn.ModuleDict, folder: Path, steps: int) -> nn.Module:
+    """Train on, half of the mels having gone through the autoencoder, or resume; give the averaged generator."""
+    task = VocoderTask(sounds, steps)
+    task.name, task.decoded, task.adversarial_from = "vocoder-fit", decoded, 0.0
+    task.modules.load_state_dict(trained.state_dict())
+    task.optimisers = [adamw(task.modules["generator"], 4e-4), adamw(task.modules["judges"], 4e-4)]
+    train(task, folder)
+    return task.modules["mean"].eval()
