@@ -11,7 +11,7 @@ from torch.nn.functional import avg_pool2d, l1_loss
 
 from foley_export.demo_model.corpus import FRAMES, Sounds
 from foley_export.demo_model.mel import to_picture
-from foley_export.demo_model.training import adamw, average, train
+from foley_export.demo_model.training import adamw, average, descend, train
 
 SEED: Final = 11
 CROP_FRAMES: Final = 64
@@ -56,10 +56,7 @@ class AutoencoderTask:
         error = picture_error(vae.decode(latents.mean + latents.std * noise).sample, picture)
         divergence = latents.kl().mean() / latents.mean[0].numel()
         loss = error + KL_WEIGHT * divergence
-        self.optimisers[0].zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
-        self.optimisers[0].step()
+        descend(loss, vae, *self.optimisers)
         average(self.modules["mean"], vae, step)
         return {"error": float(error.detach()), "divergence": float(divergence.detach())}
 

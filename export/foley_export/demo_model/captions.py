@@ -31,15 +31,21 @@ PLURALS: Final = {
     "thump of a drum": "thumps of a drum",
 }
 COUNTS: Final = ((), ("a", "one", "a single"), ("two", "2"), ("three", "3"), ("four", "4"), ("five", "5"))
-PITCH_WORDS: Final = {
+PITCH_WORDS: Final[dict[str, tuple[str, ...]]] = {
     "low": ("low", "deep", "low-pitched"),
     "mid": ("mid-range", "medium-pitched", "middle-pitched"),
     "high": ("high", "high-pitched", "shrill"),
 }
-WIND_WORDS: Final = {"low": ("low", "deep", "rumbling"), "high": ("high", "whistling", "high-pitched")}
-SPEED_WORDS: Final = {"slow": ("slow", "unhurried"), "fast": ("fast", "quick", "rapid")}
-LENGTH_WORDS: Final = {"short": ("short", "brief"), "long": ("long", "sustained", "continuous")}
-LEVEL_WORDS: Final = {"quiet": ("quiet", "soft", "faint"), "loud": ("loud", "strong")}
+WIND_WORDS: Final[dict[str, tuple[str, ...]]] = {
+    "low": ("low", "deep", "rumbling"),
+    "high": ("high", "whistling", "high-pitched"),
+}
+SPEED_WORDS: Final[dict[str, tuple[str, ...]]] = {"slow": ("slow", "unhurried"), "fast": ("fast", "quick", "rapid")}
+LENGTH_WORDS: Final[dict[str, tuple[str, ...]]] = {
+    "short": ("short", "brief"),
+    "long": ("long", "sustained", "continuous"),
+}
+LEVEL_WORDS: Final[dict[str, tuple[str, ...]]] = {"quiet": ("quiet", "soft", "faint"), "loud": ("loud", "strong")}
 ALONE: Final = ("{a}", "{a}", "{a}", "the sound of {a}", "{a} on its own", "there is {a}", "we hear {a}")
 THEN: Final = (
     "{a}, then {b}",
@@ -107,9 +113,9 @@ def _phrase(event: Event, rng: np.random.Generator) -> str:
 
 def _adjectives(event: Event, rng: np.random.Generator) -> list[str]:
     """Word what is stated, in any order."""
-    pitches = WIND_WORDS if event.kind == "wind" else PITCH_WORDS
+    pitches: dict[str, tuple[str, ...]] = WIND_WORDS if event.kind == "wind" else PITCH_WORDS
     stated = (event.pitch, event.speed, event.length, event.level)
-    tables = (pitches, SPEED_WORDS, LENGTH_WORDS, LEVEL_WORDS)
+    tables: tuple[dict[str, tuple[str, ...]], ...] = (pitches, SPEED_WORDS, LENGTH_WORDS, LEVEL_WORDS)
     words = [_one(rng, table[value]) for value, table in zip(stated, tables, strict=True) if value is not None]
     return [words[index] for index in rng.permutation(len(words))]
 

@@ -16,7 +16,7 @@ from torch.nn.functional import mse_loss
 from foley_export.demo_model.corpus import training_caption, training_scene
 from foley_export.demo_model.latents import SHAPE, Latents
 from foley_export.demo_model.reading import WIDTH, Reader
-from foley_export.demo_model.training import adamw, average, train
+from foley_export.demo_model.training import adamw, average, descend, train
 
 SEED: Final = 15
 BATCH: Final = 32
@@ -73,17 +73,9 @@ class DenoisingTask:
         context = model["text"](self.reader(captions)).last_hidden_state
         predicted = model["unet"](noisy, timesteps, context).sample
         loss = mse_loss(predicted, self.schedule.get_velocity(clean, noise, timesteps))
-        self._update(loss)
+        descend(loss, model, *self.optimisers)
         average(self.modules["mean"], model, step)
         return {"loss": float(loss.detach())}
-
-    def _update(self, loss: Tensor) -> None:
-        for optimiser in self.optimisers:
-            optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.modules["model"].parameters(), 1.0)
-        for optimiser in self.optimisers:
-            optimiser.step()
 
     def _batch(self, rng: np.random.Generator) -> tuple[Tensor, list[str]]:
         """Draw scaled latents [32,4,32,32] and captions, some of them empty."""

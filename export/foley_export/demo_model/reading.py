@@ -15,7 +15,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizerFast
 
 from foley_export.demo_model.captions import draw_caption, held_out
 from foley_export.demo_model.scenes import KINDS, Event, Scene, draw_scene
-from foley_export.demo_model.training import adamw, train
+from foley_export.demo_model.training import adamw, descend, train
 from foley_export.demo_model.vocabulary import MAX_TOKENS, vocabulary_size
 
 SEED: Final = 14
@@ -54,10 +54,7 @@ class ReadingTask:
         answered = self.modules["head"](hidden)
         loss = torch.stack([cross_entropy(said, targets[:, i]) for i, said in enumerate(answered)]).mean()
         right = torch.stack([said.argmax(1) == targets[:, i] for i, said in enumerate(answered)]).all(0)
-        self.optimisers[0].zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.modules.parameters(), 1.0)
-        self.optimisers[0].step()
+        descend(loss, self.modules, *self.optimisers)
         return {"loss": float(loss.detach()), "all right": float(right.float().mean())}
 
 
@@ -94,7 +91,8 @@ class Head(nn.Module):
 
 def new_text_encoder(tokenizer: Path) -> nn.Module:
     """Give the text encoder with random weights, for a written vocabulary."""
-    return CLIPTextModel(text_config(vocabulary_size(tokenizer)))
+    encoder: nn.Module = CLIPTextModel(text_config(vocabulary_size(tokenizer)))
+    return encoder
 
 
 def text_config(vocabulary: int) -> CLIPTextConfig:

@@ -5,7 +5,7 @@ of attributes lie apart (a "low" pitch is below 250 Hz, a "mid" one above 450 Hz
 not.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import numpy as np
@@ -89,7 +89,7 @@ def _spacing_s(event: Event, rng: Rng, room_s: float) -> float:
 def _tone(event: Event, rng: Rng, room_s: float) -> Floats:
     pitch_hz, t = _pitch_hz(event, rng), _time(_length_s(event, rng, room_s))
     partials = [(1, 1.0), (2, rng.uniform(0.05, 0.3)), (3, rng.uniform(0.0, 0.15))]
-    return _adsr(sum(level * _sine(pitch_hz * k * t, rng) for k, level in partials), attack_s=0.015, release_s=0.03)
+    return _adsr(_mix(level * _sine(pitch_hz * k * t, rng) for k, level in partials), attack_s=0.015, release_s=0.03)
 
 
 def _rise(event: Event, rng: Rng, room_s: float) -> Floats:
@@ -143,7 +143,7 @@ def _pluck(event: Event, rng: Rng, room_s: float) -> Floats:
     pitch_hz, t = _pitch_hz(event, rng), _time(min(room_s, 1.1))
     rate = rng.uniform(5.0, 6.5)
     harmonics = [k for k in range(1, 9) if k * pitch_hz < 7500]
-    return sum(k**-1.1 * np.exp(-t * rate * (0.7 + 0.3 * k)) * _sine(k * pitch_hz * t, rng) for k in harmonics)
+    return _mix(k**-1.1 * np.exp(-t * rate * (0.7 + 0.3 * k)) * _sine(k * pitch_hz * t, rng) for k in harmonics)
 
 
 def _bell(event: Event, rng: Rng, room_s: float) -> Floats:
@@ -151,7 +151,7 @@ def _bell(event: Event, rng: Rng, room_s: float) -> Floats:
     pitch_hz, t = _pitch_hz(event, rng), _time(min(room_s, rng.uniform(2.0, 2.3)))
     partials = [(1.0, 1.0, 1.0), (1.19, 0.35, 1.2), (1.5, 0.25, 1.4), (2.0, 0.4, 1.6), (2.74, 0.2, 2.2)]
     rate = rng.uniform(1.3, 1.8)
-    return sum(
+    return _mix(
         level * np.exp(-t * rate * speed) * _sine(ratio * pitch_hz * t, rng)
         for ratio, level, speed in partials
         if ratio * pitch_hz < 7500
@@ -162,7 +162,7 @@ def _hum(_event: Event, rng: Rng, room_s: float, length_s: float | None = None) 
     """Give an engine: a steady low buzz of many harmonics that throbs."""
     t = _time(length_s or min(room_s, rng.uniform(1.9, 2.3)))
     pitch_hz = rng.uniform(80, 120)
-    buzz = sum(k**-0.8 * _sine(k * pitch_hz * t, rng) for k in range(1, 9))
+    buzz = _mix(k**-0.8 * _sine(k * pitch_hz * t, rng) for k in range(1, 9))
     throb = 1 + 0.25 * np.sin(2 * np.pi * rng.uniform(7, 10) * t)
     return _adsr(buzz * throb, attack_s=0.06, release_s=0.1)
 
@@ -214,13 +214,19 @@ def _sine(cycles: Floats, rng: Rng) -> Floats:
     return np.sin(2 * np.pi * (cycles + rng.random()))
 
 
+def _mix(partials: Iterable[Floats]) -> Floats:
+    mixed: Floats = np.sum(list(partials), axis=0, dtype=np.float64)
+    return mixed
+
+
 def _band(rng: Rng, samples: int, low_hz: float, high_hz: float) -> Floats:
     """Give noise [samples] between two frequencies, with edges a sixth of an octave wide."""
     frequency_hz = np.fft.rfftfreq(samples, 1 / SAMPLE_RATE_HZ)
     octave = np.log2(np.maximum(frequency_hz, 1.0))
     edges = np.minimum(octave - np.log2(low_hz), np.log2(high_hz) - octave)
     spectrum = np.fft.rfft(rng.standard_normal(samples)) / (1 + np.exp(-np.clip(edges * 24, -60, 60)))
-    return np.fft.irfft(spectrum, samples)
+    noise: Floats = np.fft.irfft(spectrum, samples)
+    return noise
 
 
 def _adsr(sound: Floats, attack_s: float, release_s: float) -> Floats:

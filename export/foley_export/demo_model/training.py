@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from foley_export.demo_model.progress import Progress
 
@@ -55,6 +55,16 @@ def adamw(module: nn.Module, rate: float, decay: float = 0.0) -> torch.optim.Opt
     """Give AdamW with the rate that `train` scales."""
     parameters = [{"params": list(module.parameters()), "initial_lr": rate}]
     return torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.99), weight_decay=decay)
+
+
+def descend(loss: Tensor, module: nn.Module, *optimisers: torch.optim.Optimizer, limit: float = 1.0) -> None:
+    """Make one step down the gradient of a loss, its norm over the module's weights limited."""
+    for optimiser in optimisers:
+        optimiser.zero_grad(set_to_none=True)
+    torch.autograd.backward(loss)
+    nn.utils.clip_grad_norm_(module.parameters(), limit)
+    for optimiser in optimisers:
+        optimiser.step()
 
 
 def average(mean: nn.Module, module: nn.Module, step: int, decay: float = 0.999) -> None:

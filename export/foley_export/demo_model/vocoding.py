@@ -19,7 +19,7 @@ from torch.nn.functional import l1_loss, leaky_relu, pad, relu
 from foley_export.demo_model.corpus import FRAMES, Sounds, floats
 from foley_export.demo_model.mel import FFT_SAMPLES, HOP_SAMPLES, MEL_BINS, WINDOW_SAMPLES
 from foley_export.demo_model.sounds import SAMPLE_RATE_HZ
-from foley_export.demo_model.training import adamw, average, train
+from foley_export.demo_model.training import adamw, average, descend, train
 from foley_export.vocoder import Generator, vocoder_config
 
 SEED: Final = 12
@@ -28,6 +28,8 @@ CROPS: Final = 16
 ADVERSARIAL_FROM: Final = 0.6
 DISTANCE_WEIGHT: Final = 5.0
 FEATURE_WEIGHT: Final = 1.0
+LIMIT: Final = 5.0
+"""Of the gradient's norm."""
 QUIETEST: Final = 1e-2
 """Spectral magnitudes below it (noise of −66 dB of full scale) count as silence."""
 RESOLUTIONS: Final = ((2048, 512), (1024, 256), (512, 128), (128, 32))  # (FFT, hop) in samples
@@ -79,7 +81,7 @@ class VocoderTask:
         if step >= self.adversarial_from * self.steps:
             losses |= {"judge": self._teach_judges(made.detach(), real), **self._fooling(made, real)}
         total = DISTANCE_WEIGHT * distance + losses.get("fooled", 0.0) + FEATURE_WEIGHT * losses.get("features", 0.0)
-        self._update(0, total)
+        descend(total, self.modules["generator"], self.optimisers[0], limit=LIMIT)
         average(self.modules["mean"], self.modules["generator"], step)
         return {name: float(loss.detach()) for name, loss in losses.items()}
 
@@ -87,7 +89,7 @@ class VocoderTask:
         """Hinge loss of the discriminators, after one step on it."""
         judged = [(judge(made)[-1], judge(real)[-1]) for judge in self._judges()]
         loss = torch.stack([relu(1 + fake).mean() + relu(1 - true).mean() for fake, true in judged]).mean()
-        self._update(1, loss)
+        descend(loss, self.modules["judges"], self.optimisers[1], limit=LIMIT)
         return loss
 
     def _fooling(self, made: Tensor, real: Tensor) -> dict[str, Tensor]:
@@ -105,17 +107,11 @@ class VocoderTask:
         judges: Any = self.modules["judges"]
         return list(judges)
 
-    def _update(self, which: int, loss: Tensor) -> None:
-        self.optimisers[which].zero_grad(set_to_none=True)
-        loss.backward()
-        parameters = [p for group in self.optimisers[which].param_groups for p in group["params"]]
-        nn.utils.clip_grad_norm_(parameters, 5.0)
-        self.optimisers[which].step()
-
     def _crops(self, step: int) -> tuple[Tensor, Tensor]:
         """Draw log-mels [B,256,32] and waveforms [B,5120] that belong together; silence is drawn seldom."""
         rng = np.random.default_rng([SEED, step])
-        mels, waveforms = [], []
+        mels: list[npt.NDArray[np.float16]] = []
+        waveforms: list[npt.NDArray[np.int16]] = []
         while len(mels) < CROPS:
             clip, start = int(rng.integers(len(self.sounds.mels))), int(rng.integers(FRAMES - CROP_FRAMES + 1))
             waveform = self.sounds.waveforms[clip, start * HOP_SAMPLES : (start + CROP_FRAMES) * HOP_SAMPLES]
