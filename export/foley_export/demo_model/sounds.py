@@ -232,7 +232,8 @@ def _band(rng: Rng, samples: int, low_hz: float, high_hz: float) -> Floats:
 def _adsr(sound: Floats, attack_s: float, release_s: float) -> Floats:
     """Ramp the start and the end."""
     t = np.arange(len(sound)) / SAMPLE_RATE_HZ
-    return sound * np.minimum(1.0, np.minimum(t / attack_s, (t[-1] - t) / release_s))
+    ramp: Floats = np.minimum(1.0, np.minimum(t / attack_s, (t[-1] - t) / release_s))
+    return sound * ramp
 
 
 def _fade(sound: Floats) -> Floats:
