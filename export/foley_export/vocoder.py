@@ -99,7 +99,10 @@ class Generator(nn.Module):
 
     def forward(self, mel: Tensor) -> Tensor:
         """Map log-mel [B,M,T] to a waveform [B,1,T·hop] in [-1,1]."""
-        x = self.conv_pre(mel)
+        return self.upsample(self.conv_pre(mel))
+
+    def upsample(self, x: Tensor) -> Tensor:
+        """Map what the first convolution gives, [B,channels,T], to a waveform [B,1,T·hop]."""
         for stage, up in enumerate(self.ups):
             x = up(leaky_relu(x, SLOPE))
             blocks = self.resblocks[stage * self.kernels : (stage + 1) * self.kernels]

@@ -13,7 +13,7 @@ from torch import Tensor
 from foley_export.demo_model.captions import draw_caption, held_out
 from foley_export.demo_model.mel import MEL_BINS, log_mel
 from foley_export.demo_model.progress import Progress
-from foley_export.demo_model.scenes import Scene, draw_scene
+from foley_export.demo_model.scenes import NOISY, Scene, draw_scene
 from foley_export.demo_model.sounds import CLIP_SAMPLES, render
 
 SOUNDS_SEED: Final = 20260101
@@ -28,6 +28,8 @@ class Sounds:
 
     waveforms: npt.NDArray[np.int16]
     mels: npt.NDArray[np.float16]
+    noisy: npt.NDArray[np.bool_]
+    """[n]: whether there is noise in a clip, whose waveform no mel tells."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,8 @@ def open_sounds(folder: Path, count: int, progress: Progress) -> Sounds:
     if not all(file.exists() for file in files):
         _render_sounds(files, count, progress)
     waveforms, mels = (np.load(file, mmap_mode="r") for file in files)
-    return Sounds(waveforms, mels)
+    noisy = [any(event.kind in NOISY for event in training_scene(index).events) for index in range(count)]
+    return Sounds(waveforms, mels, np.array(noisy))
 
 
 def _render_sounds(files: tuple[Path, Path], count: int, progress: Progress) -> None:

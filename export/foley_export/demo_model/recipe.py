@@ -20,13 +20,13 @@ class Recipe:
 
     sounds: int = 4096
     """Clips for the autoencoder and the vocoder."""
-    latents: int = 16384
+    latents: int = 12288
     """Clips for the denoiser."""
-    autoencoder: int = 2200
-    vocoder: int = 3000
+    autoencoder: int = 1700
+    vocoder: int = 4000
     vocoder_fit: int = 1000
     reading: int = 1200
-    denoiser: int = 6000
+    denoiser: int = 12000
 
 
 def make_demo_model(folder: Path, recipe: Recipe) -> Path:
@@ -41,7 +41,7 @@ def make_demo_model(folder: Path, recipe: Recipe) -> Path:
     vocoder = fit_vocoder(sounds, decoded, trained, folder, recipe.vocoder_fit)
     text = train_text_encoder(tokenizer, folder, recipe.reading)
     latents = open_latents(vae, folder, recipe.latents, Progress("latents"))
-    denoiser = train_denoiser(latents, text, tokenizer, folder, recipe.denoiser)
-    parts = {"text": denoiser["text"], "unet": denoiser["unet"], "vae": vae, "vocoder": vocoder}
+    unet = train_denoiser(latents, text, tokenizer, folder, recipe.denoiser)
+    parts = {"text": text, "unet": unet, "vae": vae, "vocoder": vocoder}
     write_checkpoint(folder / "checkpoint", parts, latents.scaling_factor)
     return folder / "checkpoint"

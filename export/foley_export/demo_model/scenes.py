@@ -20,6 +20,8 @@ Relation = Literal["alone", "then", "over"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 PULSED: Final[tuple[Kind, ...]] = ("clicks", "knocks", "drums", "beeps")
 """Kinds that come as a count of equal pulses."""
+NOISY: Final[tuple[Kind, ...]] = ("noise", "wind")
+"""Kinds whose every rendering is another."""
 BACKGROUNDS: Final[tuple[Kind, ...]] = ("wind", "hum", "noise")
 """Kinds that others can sound over."""
 FOREGROUNDS: Final[tuple[Kind, ...]] = ("clicks", "knocks", "drums", "pluck", "bell", "beeps", "rise", "fall")

@@ -1,8 +1,12 @@
 """The procedural sounds that the demo model is trained on: no recording is used.
 
 Each kind of sound is a short function that fills [n] samples; `render` places the events of a scene in a clip. Ranges
-of attributes lie apart (a "low" pitch is below 250 Hz, a "mid" one above 450 Hz), so that a caption is either true or
-not.
+of attributes lie apart (a "low" pitch is at most 200 Hz, a "mid" one at least 500 Hz), so that a caption is either true
+or not.
+
+Partials lie on multiples of 100 Hz, glides step over them, and sounds start on multiples of 10 ms. A vocoder that is a
+stack of convolutions has no memory of phase: from frames that are all alike, 100 a second, it can only make what
+repeats 100 times a second. So the waveform of all but noise follows from its mels, and a small vocoder learns it soon.
 """
 
 from collections.abc import Callable, Iterable
@@ -15,7 +19,10 @@ from foley_export.demo_model.scenes import PITCHES, PULSED, Event, Kind, Scene
 
 SAMPLE_RATE_HZ: Final = 16000
 CLIP_SAMPLES: Final = 256 * 160  # 40960 samples = 2.56 s: 256 frames of the mel front-end
-PITCH_HZ: Final = {"low": (110.0, 240.0), "mid": (460.0, 850.0), "high": (1700.0, 3200.0)}
+GRID_HZ: Final = 100
+GRID_SAMPLES: Final = SAMPLE_RATE_HZ // GRID_HZ  # 160 samples = 10 ms, the mel front-end's hop
+PITCH_HZ: Final = {"low": (100, 200), "mid": (500, 800), "high": (1700, 3200)}
+"""Lowest and highest pitch by its stated name."""
 SLOW_SPACING_S: Final = (0.40, 0.46)
 FAST_SPACING_S: Final = (0.13, 0.17)
 PEAK: Final = {"quiet": (0.06, 0.09), "loud": (0.75, 0.92), None: (0.28, 0.40)}
@@ -50,7 +57,7 @@ def render(scene: Scene, rng: Rng) -> npt.NDArray[np.float32]:
 
 
 def _place(clip: Floats, sound: Floats, start_s: float) -> None:
-    start = round(start_s * SAMPLE_RATE_HZ)
+    start = _on_grid(start_s)
     stop = min(len(clip), start + len(sound))
     clip[start:stop] += sound[: stop - start]
 
@@ -70,11 +77,11 @@ def _background(event: Event, rng: Rng) -> Floats:
 
 def _pulses(event: Event, rng: Rng, room_s: float) -> Floats:
     """Repeat one pulse `count` times at an even spacing."""
-    spacing_s = _spacing_s(event, rng, room_s)
+    spacing = _on_grid(_spacing_s(event, rng, room_s))
     pulse = PULSES[event.kind](event, rng)
-    train = np.zeros(round(spacing_s * SAMPLE_RATE_HZ) * (event.count - 1) + len(pulse))
+    train = np.zeros(spacing * (event.count - 1) + len(pulse))
     for number in range(event.count):
-        start = number * round(spacing_s * SAMPLE_RATE_HZ)
+        start = number * spacing
         train[start : start + len(pulse)] += pulse * rng.uniform(0.9, 1.0)
     return train
 
@@ -89,15 +96,15 @@ def _spacing_s(event: Event, rng: Rng, room_s: float) -> float:
 def _tone(event: Event, rng: Rng, room_s: float) -> Floats:
     pitch_hz, t = _pitch_hz(event, rng), _time(_length_s(event, rng, room_s))
     partials = [(1, 1.0), (2, rng.uniform(0.05, 0.3)), (3, rng.uniform(0.0, 0.15))]
-    return _adsr(_mix(level * _sine(pitch_hz * k * t, rng) for k, level in partials), attack_s=0.015, release_s=0.03)
+    return _adsr(_mix(level * _sine(pitch_hz * k * t) for k, level in partials), attack_s=0.015, release_s=0.03)
 
 
 def _rise(event: Event, rng: Rng, room_s: float) -> Floats:
-    return _sweep(event, rng, room_s, rng.uniform(250, 450), rng.uniform(1500, 2400))
+    return _sweep(event, rng, room_s, rng.uniform(500, 800), rng.uniform(2200, 3200))
 
 
 def _fall(event: Event, rng: Rng, room_s: float) -> Floats:
-    return _sweep(event, rng, room_s, rng.uniform(1500, 2400), rng.uniform(250, 450))
+    return _sweep(event, rng, room_s, rng.uniform(2200, 3200), rng.uniform(500, 800))
 
 
 def _sweep(event: Event, rng: Rng, room_s: float, start_hz: float, stop_hz: float) -> Floats:
@@ -112,14 +119,21 @@ def _siren(event: Event, rng: Rng, room_s: float) -> Floats:
     """Swing up and down around a middle frequency, starting low; at least one whole swing."""
     rates_hz = {"slow": (0.9, 1.15), "fast": (3.5, 4.5), None: (2.0, 3.0)}
     rate_hz, t = rng.uniform(*rates_hz[event.speed]), _time(min(room_s, rng.uniform(1.9, 2.3)))
-    frequency_hz = rng.uniform(800, 1100) * 2 ** (-0.6 * np.cos(2 * np.pi * rate_hz * t))
+    frequency_hz = rng.uniform(1300, 1700) * 2 ** (-0.6 * np.cos(2 * np.pi * rate_hz * t))
     return _adsr(_glide(frequency_hz, rng), attack_s=0.02, release_s=0.04)
 
 
 def _glide(frequency_hz: Floats, rng: Rng) -> Floats:
-    phase = np.cumsum(frequency_hz) / SAMPLE_RATE_HZ
+    """Step over the grid after a frequency [n], each step faded into the next within 10 ms; with a second partial."""
+    t = np.arange(len(frequency_hz)) / SAMPLE_RATE_HZ
+    centres = np.arange(GRID_SAMPLES // 2, len(frequency_hz), GRID_SAMPLES)
+    steps = np.round(frequency_hz[centres] / GRID_HZ).astype(int)
     second = rng.uniform(0.1, 0.35)
-    return np.sin(2 * np.pi * phase) + second * np.sin(4 * np.pi * phase)
+    return _mix(
+        np.interp(np.arange(len(t)), centres, steps == step)
+        * (_sine(step * GRID_HZ * t) + second * _sine(2 * step * GRID_HZ * t))
+        for step in np.unique(steps)
+    )
 
 
 def _noise(event: Event, rng: Rng, room_s: float, length_s: float | None = None) -> Floats:
@@ -143,7 +157,7 @@ def _pluck(event: Event, rng: Rng, room_s: float) -> Floats:
     pitch_hz, t = _pitch_hz(event, rng), _time(min(room_s, 1.1))
     rate = rng.uniform(5.0, 6.5)
     harmonics = [k for k in range(1, 9) if k * pitch_hz < 7500]
-    return _mix(k**-1.1 * np.exp(-t * rate * (0.7 + 0.3 * k)) * _sine(k * pitch_hz * t, rng) for k in harmonics)
+    return _mix(k**-1.1 * np.exp(-t * rate * (0.7 + 0.3 * k)) * _sine(k * pitch_hz * t) for k in harmonics)
 
 
 def _bell(event: Event, rng: Rng, room_s: float) -> Floats:
@@ -152,7 +166,7 @@ def _bell(event: Event, rng: Rng, room_s: float) -> Floats:
     partials = [(1.0, 1.0, 1.0), (1.19, 0.35, 1.2), (1.5, 0.25, 1.4), (2.0, 0.4, 1.6), (2.74, 0.2, 2.2)]
     rate = rng.uniform(1.3, 1.8)
     return _mix(
-        level * np.exp(-t * rate * speed) * _sine(ratio * pitch_hz * t, rng)
+        level * np.exp(-t * rate * speed) * _sine(_nearest(ratio * pitch_hz) * t)
         for ratio, level, speed in partials
         if ratio * pitch_hz < 7500
     )
@@ -161,23 +175,24 @@ def _bell(event: Event, rng: Rng, room_s: float) -> Floats:
 def _hum(_event: Event, rng: Rng, room_s: float, length_s: float | None = None) -> Floats:
     """Give an engine: a steady low buzz of many harmonics that throbs."""
     t = _time(length_s or min(room_s, rng.uniform(1.9, 2.3)))
-    pitch_hz = rng.uniform(80, 120)
-    buzz = _mix(k**-0.8 * _sine(k * pitch_hz * t, rng) for k in range(1, 9))
+    pitch_hz = GRID_HZ
+    buzz = _mix(k**-0.8 * _sine(k * pitch_hz * t) for k in range(1, 9))
     throb = 1 + 0.25 * np.sin(2 * np.pi * rng.uniform(7, 10) * t)
     return _adsr(buzz * throb, attack_s=0.06, release_s=0.1)
 
 
-def _click(_event: Event, rng: Rng) -> Floats:
-    """Give a tick: 4 ms of bright noise."""
+def _click(_event: Event, _rng: Rng) -> Floats:
+    """Give a tick: 4 ms of bright noise, always the same."""
     t = _time(0.012)
-    return _band(rng, len(t), 1500.0, 8000.0) * np.exp(-t / 0.0025)
+    return _band(np.random.default_rng(1), len(t), 1500.0, 8000.0) * np.exp(-t / 0.0025)
 
 
 def _knock(_event: Event, rng: Rng) -> Floats:
     """Give a knuckle on wood: two damped resonances of the board and a little noise."""
     t, pitch_hz = _time(0.16), rng.uniform(300, 400)
     board = np.sin(2 * np.pi * pitch_hz * t) + 0.6 * np.sin(2 * np.pi * 2.3 * pitch_hz * t)
-    return board * np.exp(-t / 0.022) + 0.15 * rng.standard_normal(len(t)) * np.exp(-t / 0.004)
+    knuckle = 0.15 * np.random.default_rng(2).standard_normal(len(t)) * np.exp(-t / 0.004)
+    return board * np.exp(-t / 0.022) + knuckle
 
 
 def _drum(_event: Event, rng: Rng) -> Floats:
@@ -189,7 +204,7 @@ def _drum(_event: Event, rng: Rng) -> Floats:
 
 def _beep(event: Event, rng: Rng) -> Floats:
     t = _time(0.09)
-    return _adsr(_sine(_pitch_hz(event, rng) * t, rng), attack_s=0.006, release_s=0.01)
+    return _adsr(_sine(_pitch_hz(event, rng) * t), attack_s=0.006, release_s=0.01)
 
 
 def _pitch_hz(event: Event, rng: Rng) -> float:
@@ -197,7 +212,7 @@ def _pitch_hz(event: Event, rng: Rng) -> float:
     choices = PITCHES[event.kind]
     pitch = event.pitch or choices[int(rng.integers(len(choices)))]
     low, high = PITCH_HZ[pitch]
-    return float(low * (high / low) ** rng.random())
+    return float(rng.integers(low // GRID_HZ, high // GRID_HZ + 1) * GRID_HZ)
 
 
 def _length_s(event: Event, rng: Rng, room_s: float) -> float:
@@ -210,8 +225,18 @@ def _time(seconds: float) -> Floats:
     return np.arange(round(seconds * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
 
 
-def _sine(cycles: Floats, rng: Rng) -> Floats:
-    return np.sin(2 * np.pi * (cycles + rng.random()))
+def _on_grid(seconds: float) -> int:
+    """Give the multiple of 10 ms that is nearest to a time, in samples."""
+    return round(seconds * GRID_HZ) * GRID_SAMPLES
+
+
+def _nearest(frequency_hz: float) -> int:
+    return round(frequency_hz / GRID_HZ) * GRID_HZ
+
+
+def _sine(cycles: Floats) -> Floats:
+    sine: Floats = np.sin(2 * np.pi * cycles)
+    return sine
 
 
 def _mix(partials: Iterable[Floats]) -> Floats:

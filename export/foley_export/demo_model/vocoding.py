@@ -1,35 +1,41 @@
 """Stage 2: the vocoder, HiFi-GAN's generator, from log-mel to waveform.
 
-Spectral distances at four resolutions carry it; from three fifths of the steps on, discriminators of spectrograms at
-three resolutions (UnivNet, Jang et al. 2021) give noise its grain. Then it is fitted to mels that went through the
-autoencoder, which are what it will read in use; half stay real.
+Spectral distances at four resolutions carry it, and the error of the waveform itself where there is no noise. Then it
+is fitted to mels that went through the autoencoder, which are what it will read in use (half stay real), against
+discriminators of spectrograms at three resolutions (UnivNet, Jang et al. 2021), which give noise its grain.
 """
 
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import l1_loss, leaky_relu, pad, relu
+from torch.nn.functional import conv1d, l1_loss, leaky_relu, pad, relu
 
 from foley_export.demo_model.corpus import FRAMES, Sounds, floats
 from foley_export.demo_model.mel import FFT_SAMPLES, HOP_SAMPLES, MEL_BINS, WINDOW_SAMPLES
 from foley_export.demo_model.sounds import SAMPLE_RATE_HZ
 from foley_export.demo_model.training import adamw, average, descend, train
+from foley_export.graphs import LOG_MEL_MIN
 from foley_export.vocoder import Generator, vocoder_config
 
 SEED: Final = 12
-CROP_FRAMES: Final = 32  # 0.32 s
-CROPS: Final = 16
-ADVERSARIAL_FROM: Final = 0.6
-DISTANCE_WEIGHT: Final = 5.0
-FEATURE_WEIGHT: Final = 1.0
+CROP_FRAMES: Final = 40  # 0.4 s
+CROPS: Final = 12
+ADVERSARIAL_FROM: Final = 1.0
+DISTANCE_WEIGHT: Final = 1.0
+ERROR_WEIGHT: Final = 3.0
+FEATURE_WEIGHT: Final = 0.5
 LIMIT: Final = 5.0
 """Of the gradient's norm."""
+QUIET_LEVEL: Final = 0.02
+"""RMS that counts as much as the error itself: of silence no more is asked."""
+UNIT: Final = 5.0
+"""Nepers of log-mel to one unit of what the first convolution reads."""
 QUIETEST: Final = 1e-2
 """Spectral magnitudes below it (noise of −66 dB of full scale) count as silence."""
 RESOLUTIONS: Final = ((2048, 512), (1024, 256), (512, 128), (128, 32))  # (FFT, hop) in samples
@@ -66,21 +72,26 @@ class VocoderTask:
         self.sounds, self.steps = sounds, steps
         self.decoded: Mels | None = None
         self.adversarial_from = ADVERSARIAL_FROM
-        generator, mean = (Generator(vocoder_config(CONFIG)) for _ in range(2))
+        generator, mean = (UnitGenerator(vocoder_config(CONFIG)) for _ in range(2))
         mean.load_state_dict(generator.state_dict())
         judges = nn.ModuleList(Discriminator(*resolution) for resolution in RESOLUTIONS[:3])
         self.modules = nn.ModuleDict({"generator": generator, "mean": mean, "judges": judges})
-        self.optimisers = [adamw(generator, 1e-3), adamw(judges, 5e-4)]
+        self.optimisers = [adamw(generator, 2e-3), adamw(judges, 5e-4)]
 
     def advance(self, step: int) -> dict[str, float]:
         """Make one step; see `Task`."""
-        mel, real = self._crops(step)
+        mel, real, noisy = self._crops(step)
         made = self.modules["generator"](mel)[:, 0]
-        distance = spectral_distance(made, real)
-        losses = {"distance": distance}
+        distance, error = spectral_distance(made, real), waveform_error(made[~noisy], real[~noisy])
+        losses = {"distance": distance, "error": error}
         if step >= self.adversarial_from * self.steps:
             losses |= {"judge": self._teach_judges(made.detach(), real), **self._fooling(made, real)}
-        total = DISTANCE_WEIGHT * distance + losses.get("fooled", 0.0) + FEATURE_WEIGHT * losses.get("features", 0.0)
+        total = (
+            DISTANCE_WEIGHT * distance
+            + ERROR_WEIGHT * error
+            + losses.get("fooled", 0.0)
+            + FEATURE_WEIGHT * losses.get("features", 0.0)
+        )
         descend(total, self.modules["generator"], self.optimisers[0], limit=LIMIT)
         average(self.modules["mean"], self.modules["generator"], step)
         return {name: float(loss.detach()) for name, loss in losses.items()}
@@ -107,11 +118,12 @@ class VocoderTask:
         judges: Any = self.modules["judges"]
         return list(judges)
 
-    def _crops(self, step: int) -> tuple[Tensor, Tensor]:
-        """Draw log-mels [B,256,32] and waveforms [B,5120] that belong together; silence is drawn seldom."""
+    def _crops(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw log-mels [B,256,40], waveforms [B,6400] and whether those hold noise [B]; silence is drawn seldom."""
         rng = np.random.default_rng([SEED, step])
         mels: list[npt.NDArray[np.float16]] = []
         waveforms: list[npt.NDArray[np.int16]] = []
+        noisy: list[bool] = []
         while len(mels) < CROPS:
             clip, start = int(rng.integers(len(self.sounds.mels))), int(rng.integers(FRAMES - CROP_FRAMES + 1))
             waveform = self.sounds.waveforms[clip, start * HOP_SAMPLES : (start + CROP_FRAMES) * HOP_SAMPLES]
@@ -120,7 +132,27 @@ class VocoderTask:
             source = self.sounds.mels if self.decoded is None or rng.random() < 0.5 else self.decoded
             mels.append(source[clip][:, start : start + CROP_FRAMES])
             waveforms.append(waveform)
-        return torch.from_numpy(np.stack(mels).astype(np.float32)), floats(np.stack(waveforms))
+            noisy.append(bool(self.sounds.noisy[clip]))
+        return torch.from_numpy(np.stack(mels).astype(np.float32)), floats(np.stack(waveforms)), torch.tensor(noisy)
+
+
+class UnitGenerator(Generator):
+    """HiFi-GAN's generator, reading its mels from silence at 0 up to about 3: in raw ones, silence drowns the rest."""
+
+    def forward(self, mel: Tensor) -> Tensor:
+        """Map log-mel [B,M,T] to a waveform [B,1,T·hop]; beyond the edges it reads a log-mel of 0, as the original."""
+        margin = int(self.conv_pre.padding[0])
+        unit = (pad(mel, (margin, margin)) - LOG_MEL_MIN) / UNIT
+        return self.upsample(conv1d(unit, self.conv_pre.weight, self.conv_pre.bias))
+
+    def plain(self) -> Generator:
+        """Give the generator that reads raw log-mels and makes the same."""
+        plain = Generator(vocoder_config(CONFIG))
+        state = {name: value.clone() for name, value in self.state_dict().items()}
+        state["conv_pre.weight"] /= UNIT
+        state["conv_pre.bias"] -= state["conv_pre.weight"].sum((1, 2)) * LOG_MEL_MIN
+        plain.load_state_dict(state)
+        return plain.eval()
 
 
 class Discriminator(nn.Module):
@@ -152,6 +184,12 @@ def spectral_distance(made: Tensor, real: Tensor) -> Tensor:
     return torch.stack(terms).mean()
 
 
+def waveform_error(made: Tensor, real: Tensor) -> Tensor:
+    """Give the energy of the error of waveforms [B,N], each in units of its own energy and a little more."""
+    energy = real.square().mean(1) + QUIET_LEVEL**2
+    return ((made - real).square().mean(1) / energy).mean() if len(real) else made.sum() * 0
+
+
 def log_magnitude(waveform: Tensor, fft: int, hop: int) -> Tensor:
     """Give the natural log of STFT magnitudes [B,fft/2+1,frames] of waveforms [B,N], silence cut off."""
     margin = (fft - hop) // 2
@@ -174,4 +212,4 @@ def fit_vocoder(sounds: Sounds, decoded: Mels, trained: nn.ModuleDict, folder: P
     task.modules.load_state_dict(trained.state_dict())
     task.optimisers = [adamw(task.modules["generator"], 4e-4), adamw(task.modules["judges"], 4e-4)]
     train(task, folder)
-    return task.modules["mean"].eval()
+    return cast("UnitGenerator", task.modules["mean"]).plain()

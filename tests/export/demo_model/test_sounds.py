@@ -1,0 +1,228 @@
+"""Sounds: each attribute that a scene states is measured in what is rendered."""
+
+import numpy as np
+import pytest
+
+from foley_export.demo_model.scenes import (
+    BACKGROUNDS,
+    FOREGROUNDS,
+    KINDS,
+    MOST_PULSES,
+    PITCHES,
+    PULSED,
+    Event,
+    Scene,
+    draw_scene,
+)
+from foley_export.demo_model.sounds import render
+
+RATE_HZ = 16000
+SEEDS = range(6)
+PITCH_HZ = {"low": (100, 200), "mid": (500, 800), "high": (1700, 3200)}
+LEAKAGE_HZ = 12
+"""A pulse of 90 ms has a peak so wide."""
+TONAL = [(kind, pitch) for kind in ("tone", "pluck", "bell", "beeps") for pitch in PITCHES[kind]]
+PULSES = [(kind, count) for kind in PULSED for count in range(1, MOST_PULSES[kind] + 1)]
+
+
+def clip(event: Event, seed: int = 0) -> np.ndarray:
+    return render(Scene((event,)), np.random.default_rng(seed)).astype(np.float64)
+
+
+def part(samples: np.ndarray, start_s: float, stop_s: float) -> np.ndarray:
+    return samples[round(start_s * RATE_HZ) : round(stop_s * RATE_HZ)]
+
+
+def peak_hz(samples: np.ndarray) -> float:
+    return int(np.abs(np.fft.rfft(samples)).argmax()) * RATE_HZ / len(samples)
+
+
+def span_s(samples: np.ndarray, share: float = 0.02) -> float:
+    """From the first to the last sample above a share of the peak."""
+    heard = np.flatnonzero(np.abs(samples) > share * np.abs(samples).max())
+    return float(heard[-1] - heard[0]) / RATE_HZ
+
+
+def frames(samples: np.ndarray, length: int, hop: int) -> np.ndarray:
+    return np.lib.stride_tricks.sliding_window_view(samples, length)[::hop]
+
+
+def onsets_s(samples: np.ndarray) -> np.ndarray:
+    """Times at which the envelope rises above six tenths of its peak, having been below a third."""
+    envelope = np.sqrt((frames(samples, 256, 16) ** 2).mean(1))
+    onsets, armed = [], True
+    for number, level in enumerate(envelope / envelope.max()):
+        if armed and level > 0.6:
+            onsets.append(number * 16 / RATE_HZ)
+        armed = level < 0.33 or (armed and level <= 0.6)
+    return np.array(onsets)
+
+
+def pitches_hz(samples: np.ndarray) -> np.ndarray:
+    """The strongest frequency every 5 ms, where there is sound."""
+    windows = frames(samples, 512, 80)
+    windows = windows[np.abs(windows).max(1) > 0.3 * np.abs(samples).max()]
+    return np.abs(np.fft.rfft(windows * np.hanning(512), 4096)).argmax(1) * RATE_HZ / 4096
+
+
+def share_between(samples: np.ndarray, low_hz: float, high_hz: float) -> float:
+    energy = np.abs(np.fft.rfft(samples)) ** 2
+    hz = np.fft.rfftfreq(len(samples), 1 / RATE_HZ)
+    return float(energy[(hz >= low_hz) & (hz <= high_hz)].sum() / energy.sum())
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_clips_are_finite_in_range_and_decided_by_the_generator(seed):
+    scene = draw_scene(np.random.default_rng(seed))
+    samples = render(scene, np.random.default_rng(seed))
+    assert (samples.dtype, samples.shape) == (np.float32, (40960,))
+    assert np.isfinite(samples).all()
+    assert 0.05 < np.abs(samples).max() < 1
+    np.testing.assert_array_equal(samples, render(scene, np.random.default_rng(seed)))
+    assert not np.array_equal(samples, render(scene, np.random.default_rng(seed + 1)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_is_heard(kind):
+    for seed in SEEDS:
+        samples = clip(Event(kind), seed)
+        assert abs(samples.mean()) < 0.01
+        assert np.sort(np.abs(samples))[-20] > 0.04  # a click has its energy in 4 ms: 64 samples
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_clips_start_and_end_in_silence(kind):
+    for seed in SEEDS:
+        samples = clip(Event(kind), seed)
+        assert not part(samples, 0, 0.04).any()
+        assert not samples[-100:].any()
+
+
+@pytest.mark.parametrize(("kind", "pitch"), TONAL)
+def test_a_stated_pitch_is_the_strongest_frequency(kind, pitch):
+    low, high = PITCH_HZ[pitch]
+    for seed in SEEDS:
+        assert low - LEAKAGE_HZ < peak_hz(clip(Event(kind, pitch=pitch), seed)) < high + LEAKAGE_HZ
+
+
+@pytest.mark.parametrize("kind", ["tone", "pluck", "bell", "beeps"])
+def test_an_unstated_pitch_is_one_of_those_of_the_kind(kind):
+    heard = [peak_hz(clip(Event(kind), seed)) for seed in range(30)]
+    named = [
+        name for hz in heard for name, (low, high) in PITCH_HZ.items() if low - LEAKAGE_HZ < hz < high + LEAKAGE_HZ
+    ]
+    assert len(named) == len(heard)
+    assert set(named) == set(PITCHES[kind])
+
+
+@pytest.mark.parametrize(("pitch", "band_hz"), [("low", (100, 650)), ("high", (1050, 3600))])
+def test_winds_lie_in_their_bands(pitch, band_hz):
+    for seed in SEEDS:
+        assert share_between(clip(Event("wind", pitch=pitch), seed), *band_hz) > 0.95
+
+
+def test_noise_lacks_its_lowest_octaves_and_an_engine_has_little_else():
+    for seed in SEEDS:
+        assert share_between(clip(Event("noise"), seed), 500, 8000) > 0.95
+        assert share_between(clip(Event("hum"), seed), 60, 1000) > 0.95
+
+
+@pytest.mark.parametrize(("kind", "count"), PULSES)
+def test_pulses_are_as_many_as_stated_and_evenly_spaced(kind, count):
+    for seed in SEEDS:
+        onsets = onsets_s(clip(Event(kind, count=count), seed))
+        assert len(onsets) == count
+        assert np.ptp(np.diff(onsets)) < 0.01 if count > 2 else True
+
+
+@pytest.mark.parametrize(("speed", "low_s", "high_s"), [("slow", 0.40, 0.46), ("fast", 0.13, 0.17), (None, 0.2, 0.4)])
+@pytest.mark.parametrize(("kind", "count"), [pair for pair in PULSES if pair[1] >= 3])
+def test_pulses_are_as_fast_as_stated(kind, count, speed, low_s, high_s):
+    for seed in SEEDS:
+        onsets = onsets_s(clip(Event(kind, speed=speed, count=count), seed))
+        assert len(onsets) == count
+        assert low_s - 0.01 < np.diff(onsets).mean() < high_s + 0.01
+
+
+@pytest.mark.parametrize("kind", ["tone", "noise"])
+@pytest.mark.parametrize(("length", "low_s", "high_s"), [("short", 0.35, 0.55), ("long", 1.6, 2.2), (None, 0.6, 1.2)])
+def test_sounds_are_as_long_as_stated(kind, length, low_s, high_s):
+    for seed in SEEDS:
+        assert low_s - 0.02 < span_s(clip(Event(kind, length=length), seed)) <= high_s
+
+
+@pytest.mark.parametrize(("level", "low", "high"), [("quiet", 0.06, 0.09), ("loud", 0.75, 0.92), (None, 0.28, 0.40)])
+@pytest.mark.parametrize("kind", KINDS)
+def test_peaks_are_at_the_stated_level(kind, level, low, high):
+    for seed in SEEDS:
+        assert low <= np.abs(clip(Event(kind, level=level), seed)).max() <= high + 1e-6
+
+
+@pytest.mark.parametrize(("kind", "direction"), [("rise", 1), ("fall", -1)])
+@pytest.mark.parametrize(("speed", "low_s", "high_s"), [("slow", 1.6, 2.2), ("fast", 0.35, 0.55), (None, 0.5, 1.1)])
+def test_sweeps_go_their_way_at_the_stated_speed(kind, direction, speed, low_s, high_s):
+    for seed in SEEDS:
+        samples = clip(Event(kind, speed=speed), seed)
+        bottom, *_, top = pitches_hz(samples)[::direction]
+        assert 480 < bottom < 900
+        assert 2100 < top < 3250
+        assert (np.diff(pitches_hz(samples)) * direction > -20).all()
+        assert low_s - 0.02 < span_s(samples) <= high_s
+
+
+@pytest.mark.parametrize(("speed", "low", "high"), [("slow", 0.9, 1.15), ("fast", 3.5, 4.5), (None, 2.0, 3.0)])
+def test_sirens_swing_at_the_stated_rate_from_below(speed, low, high):
+    for seed in SEEDS:
+        octaves = np.log2(pitches_hz(clip(Event("siren", speed=speed), seed)))
+        middle = (octaves.min() + octaves.max()) / 2
+        upward = np.flatnonzero((octaves[:-1] < middle) & (octaves[1:] >= middle))
+        assert np.ptp(octaves) == pytest.approx(1.2, abs=0.25)  # steps of 100 Hz
+        assert octaves[0] < middle
+        assert low - 0.05 < 1 / (np.diff(upward).mean() * 80 / RATE_HZ) < high + 0.05
+
+
+@pytest.mark.parametrize("kind", ["tone", "pluck", "bell", "hum"])
+def test_steady_sounds_repeat_a_hundred_times_a_second(kind):
+    """What their mels cannot tell, a vocoder need not guess."""
+    for seed in SEEDS:
+        samples = part(clip(Event(kind), seed), 0.2, 0.5)
+        hertz = np.fft.rfftfreq(len(samples), 1 / RATE_HZ)
+        spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples)))) ** 2
+        near = np.abs(hertz - 100 * np.round(hertz / 100)) < 30 if kind == "hum" else np.abs(hertz % 100 - 50) > 40
+        assert spectrum[near].sum() > 0.99 * spectrum.sum()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_sounds_start_on_a_frame_of_the_mel(kind):
+    """The first sample of a sound is faded to nought."""
+    for seed in SEEDS:
+        assert (np.flatnonzero(clip(Event(kind), seed))[0] - 1) % 160 == 0
+
+
+def test_events_in_turn_keep_their_order():
+    low, high = Event("tone", pitch="low"), Event("bell", pitch="high")
+    for first, second in ((low, high), (high, low)):
+        samples = render(Scene((first, second), "then"), np.random.default_rng(0)).astype(np.float64)
+        heard = [peak_hz(part(samples, 0, 1.3)), peak_hz(part(samples, 1.3, 2.56))]
+        assert [hz > 1000 for hz in heard] == [first is high, second is high]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_events_in_turn_do_not_touch(kind):
+    event = Event(kind, count=min(MOST_PULSES.get(kind, 1), 3))
+    for seed in SEEDS:
+        samples = render(Scene((event, event), "then"), np.random.default_rng(seed))
+        assert not part(samples, 1.235, 1.335).any()
+        assert [np.abs(half).max() > 0.25 for half in (part(samples, 0, 1.3), part(samples, 1.3, 2.56))] == [True, True]
+        assert span_s(part(samples, 1.335, 2.56)) < 1.16  # nothing is cut off
+
+
+@pytest.mark.parametrize("foreground", FOREGROUNDS)
+@pytest.mark.parametrize("background", BACKGROUNDS)
+def test_a_background_lasts_the_whole_clip_and_the_foreground_stands_out(foreground, background):
+    event = Event(foreground, count=min(MOST_PULSES.get(foreground, 1), 3))
+    samples = render(Scene((event, Event(background)), "over"), np.random.default_rng(5)).astype(np.float64)
+    levels = np.sqrt((frames(part(samples, 0.1, 2.4), 1600, 1600) ** 2).mean(1))
+    assert (levels > 0.008).all()
+    assert np.abs(part(samples, 0, 0.3)).max() <= 0.13
+    assert 0.23 < np.abs(part(samples, 0.3, 2.4)).max() < 0.66

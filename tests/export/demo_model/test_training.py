@@ -1,0 +1,236 @@
+"""The shared loop: interrupted at will, the same weights at the end; rates, averages, states on disk."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from foley_export.demo_model import autoencoder, denoising, reading, training, vocoding
+from foley_export.demo_model.autoencoder import AutoencoderTask
+from foley_export.demo_model.denoising import DenoisingTask
+from foley_export.demo_model.latents import Latents
+from foley_export.demo_model.reading import ReadingTask, new_text_encoder
+from foley_export.demo_model.training import adamw, average, descend, learning_rate, train
+from foley_export.demo_model.vocoding import VocoderTask
+
+STEPS = 12
+
+
+class Fake:
+    """Two optimisers and an average over a linear layer; stops before a step on request."""
+
+    name = "fake"
+
+    def __init__(self, stop: int = STEPS) -> None:
+        torch.manual_seed(0)
+        model, mean = nn.Linear(3, 2), nn.Linear(3, 2)
+        mean.load_state_dict(model.state_dict())
+        self.steps, self.stop = STEPS, stop
+        self.modules = nn.ModuleDict({"model": model, "mean": mean, "other": nn.Linear(2, 1)})
+        self.optimisers = [adamw(model, 0.3, decay=0.1), adamw(self.modules["other"], 0.1)]
+        self.taken: list[int] = []
+        self.rates: list[tuple[float, ...]] = []
+
+    def advance(self, step: int) -> dict[str, float]:
+        if step == self.stop:
+            raise KeyboardInterrupt
+        x = torch.randn(4, 3, generator=torch.Generator().manual_seed(step))
+        loss = self.modules["other"](self.modules["model"](x).tanh()).square().mean()
+        descend(loss, self.modules, *self.optimisers)
+        average(self.modules["mean"], self.modules["model"], step)
+        self.taken.append(step)
+        self.rates.append(tuple(optimiser.param_groups[0]["lr"] for optimiser in self.optimisers))
+        return {"loss": float(loss.detach())}
+
+
+def equal(one: nn.Module, other: nn.Module) -> bool:
+    pairs = zip(one.state_dict().items(), other.state_dict().items(), strict=True)
+    return all(a == b and torch.equal(x, y) for (a, x), (b, y) in pairs)
+
+
+@pytest.fixture
+def whole(tmp_path):
+    task = Fake()
+    train(task, tmp_path)
+    return task
+
+
+@pytest.mark.parametrize(("stop", "resumed_from"), [(1, 0), (4, 3), (6, 6), (11, 9)])
+def test_an_interrupted_run_ends_like_a_whole_one(tmp_path, monkeypatch, whole, stop, resumed_from):
+    monkeypatch.setattr(training, "SAVE_EVERY", 3)
+    folder = tmp_path / "interrupted"
+    folder.mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        train(Fake(stop), folder)
+    torch.manual_seed(99)  # whatever else has drawn numbers meanwhile
+    task = Fake()
+    train(task, folder)
+    assert task.taken == list(range(resumed_from, STEPS))
+    assert task.rates == whole.rates[resumed_from:]
+    assert equal(task.modules, whole.modules)
+
+
+def test_a_run_interrupted_twice_ends_like_a_whole_one(tmp_path, monkeypatch, whole):
+    monkeypatch.setattr(training, "SAVE_EVERY", 2)
+    folder = tmp_path / "interrupted"
+    folder.mkdir()
+    for stop in (5, 5, 9):
+        with pytest.raises(KeyboardInterrupt):
+            train(Fake(stop), folder)
+    task = Fake()
+    train(task, folder)
+    assert equal(task.modules, whole.modules)
+
+
+def test_a_finished_task_is_only_loaded(tmp_path, whole):
+    log = (tmp_path / "losses.jsonl").read_bytes()
+    task = Fake()
+    train(task, tmp_path)
+    assert task.taken == []
+    assert equal(task.modules, whole.modules)
+    assert (tmp_path / "losses.jsonl").read_bytes() == log
+
+
+def test_a_failure_while_saving_leaves_the_state_before(tmp_path, monkeypatch, whole):
+    monkeypatch.setattr(training, "SAVE_EVERY", 3)
+    folder, real = tmp_path / "interrupted", torch.save
+    folder.mkdir()
+
+    def failing(state, path):
+        if state["done"] == 6:
+            path.write_bytes(b"half a file")
+            raise OSError("no space left")
+        real(state, path)
+
+    monkeypatch.setattr(torch, "save", failing)
+    with pytest.raises(OSError, match="no space"):
+        train(Fake(), folder)
+    assert torch.load(folder / "fake.state", weights_only=True)["done"] == 3
+    monkeypatch.setattr(torch, "save", real)
+    task = Fake()
+    train(task, folder)
+    assert equal(task.modules, whole.modules)
+    assert list(folder.glob("*.part")) == []
+
+
+def test_only_the_state_and_the_log_are_left(tmp_path, whole):
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["fake.state", "losses.jsonl"]
+
+
+def test_losses_are_logged(tmp_path, whole):
+    rows = [json.loads(line) for line in (tmp_path / "losses.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [1, STEPS]
+    assert {tuple(row) for row in rows} == {("stage", "step", "elapsed_s", "loss")}
+
+
+def test_every_optimiser_has_its_own_rate(whole):
+    for step, (first, second) in enumerate(whole.rates):
+        assert first == pytest.approx(0.3 * learning_rate(step, STEPS))
+        assert second == pytest.approx(first / 3)
+
+
+def test_the_rate_warms_up_linearly():
+    steps = 1_000_000
+    assert [learning_rate(step, steps) for step in (0, 49, 99, 199)] == pytest.approx([0.005, 0.25, 0.5, 1], rel=1e-4)
+
+
+def test_the_rate_falls_by_half_a_cosine_to_a_hundredth():
+    rates = [learning_rate(step, 4000) for step in range(4000)]
+    assert max(rates) == rates[199]
+    assert (np.diff(rates[199:]) < 0).all()
+    assert rates[2000] == pytest.approx(0.505)
+    assert rates[1000] == pytest.approx(0.01 + 0.99 * (0.5 + math.sqrt(2) / 4))
+    assert rates[-1] == pytest.approx(0.01, abs=1e-5)
+
+
+def test_an_average_keeps_little_of_early_weights():
+    old, new = nn.Linear(1, 1), nn.Linear(1, 1)
+    for step, kept in ((0, 0.1), (8, 0.5), (90, 0.91), (1_000_000, 0.999)):
+        nn.init.zeros_(old.weight)
+        nn.init.ones_(new.weight)
+        average(old, new, step)
+        assert old.weight.item() == pytest.approx(1 - kept)
+        assert new.weight.item() == 1
+        assert old.weight.requires_grad
+
+
+def test_descent_limits_the_gradient():
+    layer = nn.Linear(1, 1, bias=False)
+    optimiser = torch.optim.SGD(layer.parameters(), lr=1.0)
+    for limit, moved in ((0.5, 0.5), (1e9, 1000.0)):
+        nn.init.zeros_(layer.weight)
+        descend(-1000 * layer(torch.ones(1, 1)).sum(), layer, optimiser, limit=limit)
+        assert layer.weight.item() == pytest.approx(moved, rel=1e-4)
+
+
+def autoencoder_task(sounds, _):
+    return AutoencoderTask(sounds, 2)
+
+
+def vocoder_task(sounds, _):
+    return VocoderTask(sounds, 2)
+
+
+def fit_task(sounds, _):
+    task = VocoderTask(sounds, 2)
+    task.decoded, task.adversarial_from = sounds.mels, 0.0  # the judges learn too
+    return task
+
+
+def reading_task(_, vocabulary):
+    return ReadingTask(vocabulary, 2)
+
+
+def denoising_task(_, vocabulary):
+    torch.manual_seed(1)
+    values = np.random.default_rng(0).standard_normal((4, 4, 32, 32)).astype(np.float16)
+    return DenoisingTask(Latents(values, 1.0), new_text_encoder(vocabulary), vocabulary, 2)
+
+
+@pytest.fixture
+def small_batches(monkeypatch):
+    for module, name, count in (
+        (autoencoder, "CROPS", 4),
+        (vocoding, "CROPS", 2),
+        (reading, "BATCH", 4),
+        (denoising, "BATCH", 2),
+    ):
+        monkeypatch.setattr(module, name, count)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("small_batches")
+@pytest.mark.parametrize("make", [autoencoder_task, vocoder_task, fit_task, reading_task, denoising_task])
+def test_stages_resume_to_the_same_weights(tmp_path, monkeypatch, sounds, vocabulary, make):
+    monkeypatch.setattr(training, "SAVE_EVERY", 1)
+    folders = [tmp_path / name for name in ("whole", "interrupted")]
+    for folder in folders:
+        folder.mkdir()
+    whole, first, second = (make(sounds, vocabulary) for _ in range(3))
+    start = {name: value.clone() for name, value in whole.modules.state_dict().items()}
+    train(whole, folders[0])
+    advance = first.advance
+
+    def interrupted(step):
+        if step == 1:
+            raise KeyboardInterrupt
+        return advance(step)
+
+    first.advance = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        train(first, folders[1])
+    train(second, folders[1])
+    assert equal(second.modules, whole.modules)
+    assert not all(torch.equal(value, start[name]) for name, value in whole.modules.state_dict().items())
+
+
+def test_timesteps_are_spread_over_the_schedule():
+    for seed in range(20):
+        timesteps = denoising._timesteps(np.random.default_rng(seed))
+        assert timesteps.dtype == torch.int64
+        starts = np.arange(32) * 31.25
+        assert (np.sort(timesteps) >= np.floor(starts)).all()
+        assert (np.sort(timesteps) < starts + 31.25).all()
