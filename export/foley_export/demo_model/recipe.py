@@ -23,7 +23,8 @@ class Recipe:
     latents: int = 12288
     """Clips for the denoiser."""
     autoencoder: int = 1700
-    vocoder: int = 4000
+    amplitudes: int = 4000
+    vocoder: int = 3000
     vocoder_fit: int = 1000
     reading: int = 1200
     denoiser: int = 12000
@@ -36,7 +37,7 @@ def make_demo_model(folder: Path, recipe: Recipe) -> Path:
     write_vocabulary(tokenizer)
     sounds = open_sounds(folder, recipe.sounds, Progress("sounds"))
     vae = train_autoencoder(sounds, folder, recipe.autoencoder)
-    trained = train_vocoder(sounds, folder, recipe.vocoder)
+    trained = train_vocoder(sounds, folder, recipe.amplitudes, recipe.vocoder)
     decoded = open_decoded(vae, sounds, folder, Progress("decoding"))
     vocoder = fit_vocoder(sounds, decoded, trained, folder, recipe.vocoder_fit)
     text = train_text_encoder(tokenizer, folder, recipe.reading)

@@ -21,6 +21,8 @@ SAMPLE_RATE_HZ: Final = 16000
 CLIP_SAMPLES: Final = 256 * 160  # 40960 samples = 2.56 s: 256 frames of the mel front-end
 GRID_HZ: Final = 100
 GRID_SAMPLES: Final = SAMPLE_RATE_HZ // GRID_HZ  # 160 samples = 10 ms, the mel front-end's hop
+PHASES: Final = np.random.default_rng(100).random(SAMPLE_RATE_HZ // GRID_HZ)
+"""In cycles, of the harmonics of 100 Hz at every multiple of 10 ms: not all alike, which would make pulses of noise."""
 PITCH_HZ: Final = {"low": (100, 200), "mid": (500, 800), "high": (1700, 3200)}
 """Lowest and highest pitch by its stated name."""
 SLOW_SPACING_S: Final = (0.40, 0.46)
@@ -96,7 +98,7 @@ def _spacing_s(event: Event, rng: Rng, room_s: float) -> float:
 def _tone(event: Event, rng: Rng, room_s: float) -> Floats:
     pitch_hz, t = _pitch_hz(event, rng), _time(_length_s(event, rng, room_s))
     partials = [(1, 1.0), (2, rng.uniform(0.05, 0.3)), (3, rng.uniform(0.0, 0.15))]
-    return _adsr(_mix(level * _sine(pitch_hz * k * t) for k, level in partials), attack_s=0.015, release_s=0.03)
+    return _adsr(_mix(level * _partial(pitch_hz * k, t) for k, level in partials), attack_s=0.015, release_s=0.03)
 
 
 def _rise(event: Event, rng: Rng, room_s: float) -> Floats:
@@ -131,7 +133,7 @@ def _glide(frequency_hz: Floats, rng: Rng) -> Floats:
     second = rng.uniform(0.1, 0.35)
     return _mix(
         np.interp(np.arange(len(t)), centres, steps == step)
-        * (_sine(step * GRID_HZ * t) + second * _sine(2 * step * GRID_HZ * t))
+        * (_partial(step * GRID_HZ, t) + second * _partial(2 * step * GRID_HZ, t))
         for step in np.unique(steps)
     )
 
@@ -157,7 +159,7 @@ def _pluck(event: Event, rng: Rng, room_s: float) -> Floats:
     pitch_hz, t = _pitch_hz(event, rng), _time(min(room_s, 1.1))
     rate = rng.uniform(5.0, 6.5)
     harmonics = [k for k in range(1, 9) if k * pitch_hz < 7500]
-    return _mix(k**-1.1 * np.exp(-t * rate * (0.7 + 0.3 * k)) * _sine(k * pitch_hz * t) for k in harmonics)
+    return _mix(k**-1.1 * np.exp(-t * rate * (0.7 + 0.3 * k)) * _partial(k * pitch_hz, t) for k in harmonics)
 
 
 def _bell(event: Event, rng: Rng, room_s: float) -> Floats:
@@ -166,7 +168,7 @@ def _bell(event: Event, rng: Rng, room_s: float) -> Floats:
     partials = [(1.0, 1.0, 1.0), (1.19, 0.35, 1.2), (1.5, 0.25, 1.4), (2.0, 0.4, 1.6), (2.74, 0.2, 2.2)]
     rate = rng.uniform(1.3, 1.8)
     return _mix(
-        level * np.exp(-t * rate * speed) * _sine(_nearest(ratio * pitch_hz) * t)
+        level * np.exp(-t * rate * speed) * _partial(ratio * pitch_hz, t)
         for ratio, level, speed in partials
         if ratio * pitch_hz < 7500
     )
@@ -176,7 +178,7 @@ def _hum(_event: Event, rng: Rng, room_s: float, length_s: float | None = None) 
     """Give an engine: a steady low buzz of many harmonics that throbs."""
     t = _time(length_s or min(room_s, rng.uniform(1.9, 2.3)))
     pitch_hz = GRID_HZ
-    buzz = _mix(k**-0.8 * _sine(k * pitch_hz * t) for k in range(1, 9))
+    buzz = _mix(k**-0.8 * _partial(k * pitch_hz, t) for k in range(1, 9))
     throb = 1 + 0.25 * np.sin(2 * np.pi * rng.uniform(7, 10) * t)
     return _adsr(buzz * throb, attack_s=0.06, release_s=0.1)
 
@@ -204,7 +206,7 @@ def _drum(_event: Event, rng: Rng) -> Floats:
 
 def _beep(event: Event, rng: Rng) -> Floats:
     t = _time(0.09)
-    return _adsr(_sine(_pitch_hz(event, rng) * t), attack_s=0.006, release_s=0.01)
+    return _adsr(_partial(_pitch_hz(event, rng), t), attack_s=0.006, release_s=0.01)
 
 
 def _pitch_hz(event: Event, rng: Rng) -> float:
@@ -230,12 +232,10 @@ def _on_grid(seconds: float) -> int:
     return round(seconds * GRID_HZ) * GRID_SAMPLES
 
 
-def _nearest(frequency_hz: float) -> int:
-    return round(frequency_hz / GRID_HZ) * GRID_HZ
-
-
-def _sine(cycles: Floats) -> Floats:
-    sine: Floats = np.sin(2 * np.pi * cycles)
+def _partial(frequency_hz: float, t: Floats) -> Floats:
+    """Give a sine on the multiple of 100 Hz that is nearest to a frequency, at that multiple's phase."""
+    harmonic = round(frequency_hz / GRID_HZ)
+    sine: Floats = np.sin(2 * np.pi * (harmonic * GRID_HZ * t + PHASES[harmonic]))
     return sine
 
 

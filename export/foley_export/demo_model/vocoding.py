@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv1d, l1_loss, leaky_relu, pad, relu
 
 from foley_export.demo_model.corpus import FRAMES, Sounds, floats
+from foley_export.demo_model.harmonics import HARMONICS, LOUD, UNIT, amplitudes, first_stage, start_as_synthesiser
 from foley_export.demo_model.mel import FFT_SAMPLES, HOP_SAMPLES, MEL_BINS, WINDOW_SAMPLES
 from foley_export.demo_model.sounds import SAMPLE_RATE_HZ
 from foley_export.demo_model.training import adamw, average, descend, train
@@ -29,24 +30,23 @@ CROPS: Final = 12
 ADVERSARIAL_FROM: Final = 1.0
 DISTANCE_WEIGHT: Final = 1.0
 ERROR_WEIGHT: Final = 3.0
+QUIET_WEIGHT: Final = 3.0
 FEATURE_WEIGHT: Final = 0.5
 LIMIT: Final = 5.0
 """Of the gradient's norm."""
 QUIET_LEVEL: Final = 0.02
 """RMS that counts as much as the error itself: of silence no more is asked."""
-UNIT: Final = 5.0
-"""Nepers of log-mel to one unit of what the first convolution reads."""
 QUIETEST: Final = 1e-2
 """Spectral magnitudes below it (noise of −66 dB of full scale) count as silence."""
 RESOLUTIONS: Final = ((2048, 512), (1024, 256), (512, 128), (128, 32))  # (FFT, hop) in samples
 
 CONFIG: Final[dict[str, Any]] = {
     "resblock": "1",
-    "upsample_rates": [5, 4, 4, 2],
-    "upsample_kernel_sizes": [11, 8, 8, 4],
-    "upsample_initial_channel": 128,
-    "resblock_kernel_sizes": [3, 7],
-    "resblock_dilation_sizes": [[1, 3, 5], [1, 3, 5]],
+    "upsample_rates": [1, 10, 16],
+    "upsample_kernel_sizes": [3, 20, 32],
+    "upsample_initial_channel": 192,
+    "resblock_kernel_sizes": [3],
+    "resblock_dilation_sizes": [[1, 3]],
     "segment_size": CROP_FRAMES * HOP_SAMPLES,
     "num_mels": MEL_BINS,
     "num_freq": FFT_SAMPLES // 2 + 1,
@@ -62,25 +62,50 @@ CONFIG: Final[dict[str, Any]] = {
 Mels = npt.NDArray[np.float16]
 
 
+class AmplitudeTask:
+    """Training of the generator's first stage to read the amplitudes of harmonics from mels."""
+
+    name = "amplitudes"
+
+    def __init__(self, sounds: Sounds, steps: int) -> None:
+        torch.manual_seed(SEED)
+        self.sounds, self.steps = sounds, steps
+        generator = UnitGenerator(vocoder_config(CONFIG))
+        start_as_synthesiser(generator)
+        self.modules = nn.ModuleDict({"generator": generator})
+        self.optimisers = [adamw(generator, 1.5e-4)]
+
+    def advance(self, step: int) -> dict[str, float]:
+        """Make one step; see `Task`."""
+        mel, waveform, _ = crops(self.sounds, np.random.default_rng([SEED, 1, step]))
+        true = amplitudes(waveform)[:, :, 1:-1] / LOUD
+        read = self.modules["generator"].amplitudes(mel)[:, :HARMONICS, 1:-1]
+        error = (read - true).square().sum() / true.square().sum()
+        quiet = l1_loss((read.clamp(min=0) + 1e-3).sqrt(), (true + 1e-3).sqrt())
+        descend(error + QUIET_WEIGHT * quiet, self.modules["generator"], *self.optimisers, limit=LIMIT)
+        return {"error": float(error.detach()), "quiet": float(quiet.detach())}
+
+
 class VocoderTask:
     """Training of the generator, and of the discriminators against it."""
 
     name = "vocoder"
 
-    def __init__(self, sounds: Sounds, steps: int) -> None:
+    def __init__(self, sounds: Sounds, start: nn.Module, steps: int) -> None:
         torch.manual_seed(SEED)
         self.sounds, self.steps = sounds, steps
         self.decoded: Mels | None = None
         self.adversarial_from = ADVERSARIAL_FROM
         generator, mean = (UnitGenerator(vocoder_config(CONFIG)) for _ in range(2))
-        mean.load_state_dict(generator.state_dict())
+        generator.load_state_dict(start.state_dict())
+        mean.load_state_dict(start.state_dict())
         judges = nn.ModuleList(Discriminator(*resolution) for resolution in RESOLUTIONS[:3])
         self.modules = nn.ModuleDict({"generator": generator, "mean": mean, "judges": judges})
-        self.optimisers = [adamw(generator, 2e-3), adamw(judges, 5e-4)]
+        self.optimisers = [adamw(generator, 3e-4), adamw(judges, 5e-4)]
 
     def advance(self, step: int) -> dict[str, float]:
         """Make one step; see `Task`."""
-        mel, real, noisy = self._crops(step)
+        mel, real, noisy = crops(self.sounds, np.random.default_rng([SEED, step]), self.decoded)
         made = self.modules["generator"](mel)[:, 0]
         distance, error = spectral_distance(made, real), waveform_error(made[~noisy], real[~noisy])
         losses = {"distance": distance, "error": error}
@@ -118,22 +143,25 @@ class VocoderTask:
         judges: Any = self.modules["judges"]
         return list(judges)
 
-    def _crops(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Draw log-mels [B,256,40], waveforms [B,6400] and whether those hold noise [B]; silence is drawn seldom."""
-        rng = np.random.default_rng([SEED, step])
-        mels: list[npt.NDArray[np.float16]] = []
-        waveforms: list[npt.NDArray[np.int16]] = []
-        noisy: list[bool] = []
-        while len(mels) < CROPS:
-            clip, start = int(rng.integers(len(self.sounds.mels))), int(rng.integers(FRAMES - CROP_FRAMES + 1))
-            waveform = self.sounds.waveforms[clip, start * HOP_SAMPLES : (start + CROP_FRAMES) * HOP_SAMPLES]
-            if np.abs(waveform).max() < 100 and rng.random() < 0.9:
-                continue
-            source = self.sounds.mels if self.decoded is None or rng.random() < 0.5 else self.decoded
-            mels.append(source[clip][:, start : start + CROP_FRAMES])
-            waveforms.append(waveform)
-            noisy.append(bool(self.sounds.noisy[clip]))
-        return torch.from_numpy(np.stack(mels).astype(np.float32)), floats(np.stack(waveforms)), torch.tensor(noisy)
+
+def crops(sounds: Sounds, rng: np.random.Generator, decoded: Mels | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """Draw log-mels [B,256,40], waveforms [B,6400] and whether those hold noise [B]; silence is drawn seldom.
+
+    Half of the mels are taken from `decoded` where it is given.
+    """
+    mels: list[npt.NDArray[np.float16]] = []
+    waveforms: list[npt.NDArray[np.int16]] = []
+    noisy: list[bool] = []
+    while len(mels) < CROPS:
+        clip, start = int(rng.integers(len(sounds.mels))), int(rng.integers(FRAMES - CROP_FRAMES + 1))
+        waveform = sounds.waveforms[clip, start * HOP_SAMPLES : (start + CROP_FRAMES) * HOP_SAMPLES]
+        if np.abs(waveform).max() < 100 and rng.random() < 0.9:
+            continue
+        source = sounds.mels if decoded is None or rng.random() < 0.5 else decoded
+        mels.append(source[clip][:, start : start + CROP_FRAMES])
+        waveforms.append(waveform)
+        noisy.append(bool(sounds.noisy[clip]))
+    return torch.from_numpy(np.stack(mels).astype(np.float32)), floats(np.stack(waveforms)), torch.tensor(noisy)
 
 
 class UnitGenerator(Generator):
@@ -141,9 +169,16 @@ class UnitGenerator(Generator):
 
     def forward(self, mel: Tensor) -> Tensor:
         """Map log-mel [B,M,T] to a waveform [B,1,T·hop]; beyond the edges it reads a log-mel of 0, as the original."""
+        return self.upsample(self._first(mel))
+
+    def amplitudes(self, mel: Tensor) -> Tensor:
+        """Give what the first stage makes of log-mel [B,M,T]: [B,96,T], amplitudes of harmonics first."""
+        return first_stage(self, self._first(mel))
+
+    def _first(self, mel: Tensor) -> Tensor:
         margin = int(self.conv_pre.padding[0])
         unit = (pad(mel, (margin, margin)) - LOG_MEL_MIN) / UNIT
-        return self.upsample(conv1d(unit, self.conv_pre.weight, self.conv_pre.bias))
+        return conv1d(unit, self.conv_pre.weight, self.conv_pre.bias)
 
     def plain(self) -> Generator:
         """Give the generator that reads raw log-mels and makes the same."""
@@ -198,18 +233,20 @@ def log_magnitude(waveform: Tensor, fft: int, hop: int) -> Tensor:
     return (spectrum.real.square() + spectrum.imag.square() + QUIETEST**2).sqrt().log()
 
 
-def train_vocoder(sounds: Sounds, folder: Path, steps: int) -> nn.ModuleDict:
+def train_vocoder(sounds: Sounds, folder: Path, amplitude_steps: int, steps: int) -> nn.ModuleDict:
     """Train on the mels of real clips, or resume; give all modules of the task."""
-    task = VocoderTask(sounds, steps)
+    start = AmplitudeTask(sounds, amplitude_steps)
+    train(start, folder)
+    task = VocoderTask(sounds, start.modules["generator"], steps)
     train(task, folder)
     return task.modules
 
 
 def fit_vocoder(sounds: Sounds, decoded: Mels, trained: nn.ModuleDict, folder: Path, steps: int) -> nn.Module:
     """Train on, half of the mels having gone through the autoencoder, or resume; give the averaged generator."""
-    task = VocoderTask(sounds, steps)
+    task = VocoderTask(sounds, trained["mean"], steps)
     task.name, task.decoded, task.adversarial_from = "vocoder-fit", decoded, 0.0
     task.modules.load_state_dict(trained.state_dict())
-    task.optimisers = [adamw(task.modules["generator"], 4e-4), adamw(task.modules["judges"], 4e-4)]
+    task.optimisers = [adamw(task.modules["generator"], 2e-4), adamw(task.modules["judges"], 4e-4)]
     train(task, folder)
     return cast("UnitGenerator", task.modules["mean"]).plain()

@@ -166,7 +166,7 @@ def test_sweeps_go_their_way_at_the_stated_speed(kind, direction, speed, low_s, 
         bottom, *_, top = pitches_hz(samples)[::direction]
         assert 480 < bottom < 900
         assert 2100 < top < 3250
-        assert (np.diff(pitches_hz(samples)) * direction > -20).all()
+        assert (np.diff(pitches_hz(samples)) * direction > -50).all()  # half a step
         assert low_s - 0.02 < span_s(samples) <= high_s
 
 

@@ -1,0 +1,153 @@
+"""How the vocoder starts: as an additive synthesiser of the harmonics of its own frame rate.
+
+From frames that are all alike, 100 a second, a stack of convolutions can only make what repeats 100 times a second: the
+harmonics of 100 Hz, each at a phase that it may choose once and for all. The sounds are made of just these, so the
+generator's weights can be written down: its first stage reads amplitudes from mels, the later ones are oscillators. The
+first stage is then trained alone, which is quick, and the whole after it.
+"""
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import conv_transpose1d, leaky_relu, pad
+from transformers.audio_utils import hertz_to_mel, mel_to_hertz
+
+from foley_export.demo_model.mel import MEL_BINS
+from foley_export.demo_model.sounds import GRID_HZ, GRID_SAMPLES, PHASES, SAMPLE_RATE_HZ
+from foley_export.vocoder import LAST_SLOPE, SLOPE, Generator
+
+HARMONICS: Final = SAMPLE_RATE_HZ // GRID_HZ // 2 - 1  # 79: 100 … 7900 Hz
+BLOCK: Final = 16
+"""Samples that the last stage makes from one column of the stage before."""
+LOUD: Final = 0.25
+"""Amplitude that the first stage gives as 1."""
+UNIT: Final = 5.0
+"""Nepers of log-mel to one unit of what the generator reads while it is trained, from silence at 0."""
+KNEE: Final = 2.32
+STEEPNESS: Final = 4.0
+"""An amplitude is read as 0 up to `KNEE` units above silence and rises by so much a unit: a crude exponential."""
+BLOCKS: Final = GRID_SAMPLES // BLOCK  # 10 a frame
+
+
+def start_as_synthesiser(generator: Generator) -> None:
+    """Write weights of a generator that reads `UNIT`s: the first stage's first 79 channels are then amplitudes."""
+    with torch.no_grad():
+        for block in generator.resblocks:
+            _quieten(block)
+        _write_reading(generator)
+        _write(generator.ups[1].weight, LOUD * _harmonics_to_blocks())
+        _write(generator.ups[2].weight, _blocks_to_samples())
+        _write(generator.conv_post.weight, _signs_to_sample())
+        for layer in (generator.ups[1], generator.ups[2], generator.conv_post):
+            layer.bias.zero_()
+
+
+def amplitudes(waveform: Tensor) -> Tensor:
+    """Measure the amplitudes [B,79,N/160] of the harmonics of 100 Hz around the middle of each frame of [B,N]."""
+    fft = 2 * GRID_SAMPLES  # a Hann window of 20 ms is blind to the neighbours of a harmonic
+    padded = pad(waveform, (GRID_SAMPLES // 2, GRID_SAMPLES // 2))
+    window = torch.hann_window(fft)
+    spectrum = torch.stft(padded, fft, GRID_SAMPLES, window=window, center=False, return_complex=True)
+    return spectrum[:, 2 : 2 * HARMONICS + 1 : 2].abs() / (window.sum() / 2)
+
+
+def first_stage(generator: Generator, x: Tensor) -> Tensor:
+    """Run what follows the first convolution up to the first stage's end: [B,C0,T] to [B,C0/2,T]."""
+    x = generator.ups[0](leaky_relu(x, SLOPE))
+    blocks = list(generator.resblocks)[: generator.kernels]
+    return torch.stack([block(x) for block in blocks]).mean(0)
+
+
+def synthesise(amplitude: Tensor) -> Tensor:
+    """Give the sum of harmonics [B,N] that amplitudes [B,79,T] stand for, as the written weights make it."""
+    blocks = conv_transpose1d(amplitude, _harmonics_to_blocks()[:, ::2], stride=BLOCKS, padding=BLOCKS // 2)
+    return conv_transpose1d(blocks, _transform()[:, None], stride=BLOCK, padding=BLOCK // 2)[:, 0]
+
+
+def _write_reading(generator: Generator) -> None:
+    """Let the first stage read each harmonic from its mel bin, as a rectified line.
+
+    Two channels a harmonic: u − knee through a leaky rectifier, and u + 1, which takes away what leaks.
+    """
+    centre, height = _mel_bins()
+    first, second = generator.conv_pre, generator.ups[0]
+    for layer in (first, second):
+        layer.weight.mul_(0.02)
+        layer.bias.zero_()
+    kinked = torch.arange(HARMONICS)
+    straight = kinked + HARMONICS
+    for channels, bias in ((kinked, -(KNEE + height)), (straight, torch.ones(HARMONICS))):
+        first.weight[channels, centre, 3] = 1.0
+        first.bias[channels] = bias
+    slope = STEEPNESS / (1 - SLOPE)
+    second.weight[kinked, kinked, 1] = slope
+    second.weight[straight, kinked, 1] = -SLOPE * slope
+    second.bias[kinked] = SLOPE * slope * (KNEE + height + 1)
+
+
+def _mel_bins() -> tuple[Tensor, Tensor]:
+    """Give the mel bin of each harmonic, int64 [79], and how high its triangle is beside the first one's, in units."""
+    peaks_hz = torch.from_numpy(mel_to_hertz(np.linspace(0, hertz_to_mel(8000.0, "slaney"), MEL_BINS + 2), "slaney"))
+    centre = (peaks_hz[1:-1, None] - GRID_HZ * torch.arange(1, HARMONICS + 1)).abs().argmin(0)
+    width = (peaks_hz[2:] - peaks_hz[:-2])[centre]
+    return centre, (-(width / width[0]).log() / UNIT).float()
+
+
+def _quieten(block: nn.Module) -> None:
+    for layer in block.convs2:  # type: ignore[union-attr]
+        layer.weight.mul_(0.1)
+        layer.bias.zero_()
+
+
+def _write(weight: Tensor, values: Tensor) -> None:
+    """Write values into the low channels; the other ones stay random, and small."""
+    weight.mul_(0.1)
+    weight[: values.shape[0]] = 0.0
+    weight[:, : values.shape[1]] = 0.0
+    weight[: values.shape[0], : values.shape[1]] = values
+
+
+def _harmonics_to_blocks() -> Tensor:
+    """Give [79, 2·16, 20]: each harmonic's transform in each block of a frame, faded from frame to frame, and minus it.
+
+    Both signs, because a leaky rectifier follows: from x and −x it leaves 1.1 x in their difference.
+    """
+    k = np.arange(1, HARMONICS + 1)[:, None]
+    t = np.arange(-BLOCK // 2, GRID_SAMPLES + BLOCK // 2 + BLOCK)
+    waves = np.sin(2 * np.pi * (k * GRID_HZ * t / SAMPLE_RATE_HZ + PHASES[k]))
+    blocks = np.stack([waves[:, n * BLOCK : n * BLOCK + 2 * BLOCK] @ _transform().numpy().T for n in range(BLOCKS)], -1)
+    tap = np.arange(2 * BLOCKS)
+    fade = 1 - np.abs(tap - (BLOCKS - 0.5)) / BLOCKS
+    one_sign = blocks[:, :, (tap - BLOCKS // 2) % BLOCKS] * fade
+    return _both_signs(one_sign, axis=1)
+
+
+def _blocks_to_samples() -> Tensor:
+    """Give [2·16, 2, 32]: the inverse transform of both signs, to the waveform and to minus it."""
+    inverse = _both_signs(_transform().numpy() / (1 + SLOPE), axis=0)
+    return torch.stack([inverse, -inverse], dim=1)
+
+
+def _signs_to_sample() -> Tensor:
+    """Give [1, 2, 7]: the waveform from both signs of itself."""
+    weight = torch.zeros(1, 2, 7)
+    weight[0, :, 3] = torch.tensor([1.0, -1.0]) / (1 + LAST_SLOPE)
+    return weight
+
+
+def _both_signs(values: npt.NDArray[np.float64], axis: int) -> Tensor:
+    """Interleave values with their negatives along an axis."""
+    pairs = np.stack([values, -values], axis=axis + 1)
+    shape = [*values.shape]
+    shape[axis] *= 2
+    return torch.from_numpy(pairs.reshape(shape)).float()
+
+
+def _transform() -> Tensor:
+    """Give the modified discrete cosine transform [16,32] with a sine window: its own inverse, overlapped by half."""
+    m, t = np.arange(BLOCK)[:, None] + 0.5, np.arange(2 * BLOCK) + 0.5
+    window = np.sin(np.pi * t / (2 * BLOCK))
+    return torch.from_numpy(np.sqrt(2 / BLOCK) * window * np.cos(np.pi / BLOCK * (t + BLOCK / 2) * m)).float()
