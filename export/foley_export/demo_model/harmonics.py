@@ -6,7 +6,7 @@ generator's weights can be written down: its first stage reads amplitudes from m
 first stage is then trained alone, which is quick, and the whole after it.
 """
 
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from transformers.audio_utils import hertz_to_mel, mel_to_hertz
 
 from foley_export.demo_model.mel import MEL_BINS
 from foley_export.demo_model.sounds import GRID_HZ, GRID_SAMPLES, PHASES, SAMPLE_RATE_HZ
-from foley_export.vocoder import LAST_SLOPE, SLOPE, Generator
+from foley_export.vocoder import LAST_SLOPE, SLOPE, Generator, ResBlock
 
 HARMONICS: Final = SAMPLE_RATE_HZ // GRID_HZ // 2 - 1  # 79: 100 … 7900 Hz
 BLOCK: Final = 16
@@ -34,15 +34,14 @@ BLOCKS: Final = GRID_SAMPLES // BLOCK  # 10 a frame
 
 def start_as_synthesiser(generator: Generator) -> None:
     """Write weights of a generator that reads `UNIT`s: the first stage's first 79 channels are then amplitudes."""
+    stages = cast("list[nn.ConvTranspose1d]", list(generator.ups))
     with torch.no_grad():
         for block in generator.resblocks:
-            _quieten(block)
-        _write_reading(generator)
-        _write(generator.ups[1].weight, LOUD * _harmonics_to_blocks())
-        _write(generator.ups[2].weight, _blocks_to_samples())
-        _write(generator.conv_post.weight, _signs_to_sample())
-        for layer in (generator.ups[1], generator.ups[2], generator.conv_post):
-            layer.bias.zero_()
+            _quieten(cast("ResBlock", block))
+        _write_reading(generator.conv_pre, stages[0])
+        _write(stages[1], LOUD * _harmonics_to_blocks())
+        _write(stages[2], _blocks_to_samples())
+        _write(generator.conv_post, _signs_to_sample())
 
 
 def amplitudes(waveform: Tensor) -> Tensor:
@@ -67,25 +66,22 @@ def synthesise(amplitude: Tensor) -> Tensor:
     return conv_transpose1d(blocks, _transform()[:, None], stride=BLOCK, padding=BLOCK // 2)[:, 0]
 
 
-def _write_reading(generator: Generator) -> None:
+def _write_reading(first: nn.Conv1d, second: nn.ConvTranspose1d) -> None:
     """Let the first stage read each harmonic from its mel bin, as a rectified line.
 
     Two channels a harmonic: u − knee through a leaky rectifier, and u + 1, which takes away what leaks.
     """
     centre, height = _mel_bins()
-    first, second = generator.conv_pre, generator.ups[0]
-    for layer in (first, second):
-        layer.weight.mul_(0.02)
-        layer.bias.zero_()
+    first_bias, second_bias = _forget(first, 0.02), _forget(second, 0.02)
     kinked = torch.arange(HARMONICS)
     straight = kinked + HARMONICS
     for channels, bias in ((kinked, -(KNEE + height)), (straight, torch.ones(HARMONICS))):
         first.weight[channels, centre, 3] = 1.0
-        first.bias[channels] = bias
+        first_bias[channels] = bias
     slope = STEEPNESS / (1 - SLOPE)
     second.weight[kinked, kinked, 1] = slope
     second.weight[straight, kinked, 1] = -SLOPE * slope
-    second.bias[kinked] = SLOPE * slope * (KNEE + height + 1)
+    second_bias[kinked] = SLOPE * slope * (KNEE + height + 1)
 
 
 def _mel_bins() -> tuple[Tensor, Tensor]:
@@ -96,18 +92,23 @@ def _mel_bins() -> tuple[Tensor, Tensor]:
     return centre, (-(width / width[0]).log() / UNIT).float()
 
 
-def _quieten(block: nn.Module) -> None:
-    for layer in block.convs2:  # type: ignore[union-attr]
-        layer.weight.mul_(0.1)
-        layer.bias.zero_()
+def _quieten(block: ResBlock) -> None:
+    for layer in cast("list[nn.Conv1d]", list(block.convs2)):
+        _forget(layer, 0.1)
 
 
-def _write(weight: Tensor, values: Tensor) -> None:
+def _write(layer: nn.Conv1d | nn.ConvTranspose1d, values: Tensor) -> None:
     """Write values into the low channels; the other ones stay random, and small."""
-    weight.mul_(0.1)
-    weight[: values.shape[0]] = 0.0
-    weight[:, : values.shape[1]] = 0.0
-    weight[: values.shape[0], : values.shape[1]] = values
+    _forget(layer, 0.1)
+    layer.weight[: values.shape[0]] = 0.0
+    layer.weight[:, : values.shape[1]] = 0.0
+    layer.weight[: values.shape[0], : values.shape[1]] = values
+
+
+def _forget(layer: nn.Conv1d | nn.ConvTranspose1d, kept: float) -> Tensor:
+    """Shrink random weights and clear the bias, which is given."""
+    layer.weight.mul_(kept)
+    return cast("Tensor", layer.bias).zero_()
 
 
 def _harmonics_to_blocks() -> Tensor:

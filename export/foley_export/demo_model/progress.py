@@ -18,31 +18,28 @@ class Progress:
     stage: str
     log: Path | None = None
     """Losses are appended here as JSON lines."""
+    done_before: int = 0
+    """What an earlier run had done: it says nothing of this one's speed."""
     started: float = field(default_factory=time.monotonic)
-    _from: int | None = None
     _shown: float = 0.0
-    _sums: dict[str, float] = field(default_factory=dict)
-    _steps: int = 0
+    _losses: dict[str, list[float]] = field(default_factory=dict)
 
     def show(self, done: int, total: int, losses: dict[str, float]) -> None:
         """Take the losses of one step; write a line when it is time for one."""
-        self._from = done - 1 if self._from is None else self._from
-        self._steps += 1
         for name, loss in losses.items():
-            self._sums[name] = self._sums.get(name, 0.0) + loss
+            self._losses.setdefault(name, []).append(loss)
         if done == total or time.monotonic() - self._shown > LINE_EVERY_S:
             self._write(done, total)
 
     def _write(self, done: int, total: int) -> None:
         self._shown = time.monotonic()
         elapsed_s = self._shown - self.started
-        left_s = elapsed_s / max(done - (self._from or 0), 1) * (total - done)
-        means = {name: loss / self._steps for name, loss in self._sums.items()}
-        text = " ".join(f"{name} {mean:.4f}" for name, mean in means.items())
-        print(f"{self.stage} {done}/{total} {text} ({left_s / 60:.1f} min left)", file=sys.stderr, flush=True)  # noqa: T201
+        left_s = elapsed_s / (done - self.done_before) * (total - done)
+        means = {name: sum(losses) / len(losses) for name, losses in self._losses.items()}
+        words = [self.stage, f"{done}/{total}", *(f"{name} {mean:.4f}" for name, mean in means.items())]
+        print(*words, f"({left_s / 60:.1f} min left)", file=sys.stderr, flush=True)  # noqa: T201
         if self.log is not None and means:
             row = {"stage": self.stage, "step": done, "elapsed_s": round(elapsed_s, 1), **means}
             with self.log.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
-        self._sums.clear()
-        self._steps = 0
+        self._losses.clear()

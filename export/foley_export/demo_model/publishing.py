@@ -49,9 +49,16 @@ def write_checkpoint(folder: Path, parts: Mapping[str, Any], scaling_factor: flo
     for name, part in {"text_encoder": parts["text"], "unet": parts["unet"], "vae": parts["vae"]}.items():
         part.half().save_pretrained(folder / name)
         part.float()
+    _load_as_float32(folder / "text_encoder/config.json")
     PNDMScheduler(**SCHEDULER).save_pretrained(folder / "scheduler")
     _write_json(folder / "vocoder/config.json", vocoding.CONFIG)
     torch.save({"generator": with_weight_norm(parts["vocoder"])}, folder / "vocoder/vocoder.pt")
+
+
+def _load_as_float32(config: Path) -> None:
+    """Undo what transformers notes of the stored precision: it would load this part in half, and diffusers no other."""
+    noted = json.loads(config.read_text(encoding="utf-8"))
+    _write_json(config, {key: value for key, value in noted.items() if key != "torch_dtype"} | {"dtype": "float32"})
 
 
 def with_weight_norm(generator: nn.Module) -> dict[str, Tensor]:

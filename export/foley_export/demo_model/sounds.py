@@ -145,7 +145,7 @@ def _noise(event: Event, rng: Rng, room_s: float, length_s: float | None = None)
 
 
 def _wind(event: Event, rng: Rng, room_s: float, length_s: float | None = None) -> Floats:
-    """Noise in a band that swells with gusts: below 500 Hz when low, around 2 kHz when high."""
+    """Noise in a band that swells with gusts: below 620 Hz when low, around 2 kHz when high."""
     pitch = event.pitch or ("low", "high")[int(rng.integers(2))]
     t = _time(length_s or min(room_s, rng.uniform(2.0, 2.4)))
     centre_hz, width = (rng.uniform(220, 330), 0.9) if pitch == "low" else (rng.uniform(1700, 2300), 0.6)
@@ -198,7 +198,7 @@ def _knock(_event: Event, rng: Rng) -> Floats:
 
 
 def _drum(_event: Event, rng: Rng) -> Floats:
-    """Give a bass drum: a tone that falls from 160 to 60 Hz within a tenth of a second."""
+    """Give a bass drum: a tone that falls from 170 to 60 Hz within a tenth of a second."""
     t = _time(0.28)
     frequency_hz = rng.uniform(55, 70) + 110 * np.exp(-t / 0.03)
     return np.sin(2 * np.pi * np.cumsum(frequency_hz) / SAMPLE_RATE_HZ) * np.exp(-t / 0.07)

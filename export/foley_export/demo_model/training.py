@@ -36,7 +36,7 @@ def train(task: Task, folder: Path) -> None:
     state = folder / f"{task.name}.state"
     done = _load(task, state)
     rates = [float(optimiser.param_groups[0]["initial_lr"]) for optimiser in task.optimisers]
-    progress = Progress(task.name, folder / "losses.jsonl")
+    progress = Progress(task.name, folder / "losses.jsonl", done_before=done)
     for step in range(done, task.steps):
         for optimiser, rate in zip(task.optimisers, rates, strict=True):
             optimiser.param_groups[0]["lr"] = rate * learning_rate(step, task.steps)

@@ -13,6 +13,7 @@ from foley_export.demo_model.scenes import draw_scene
 BEGIN: Final = "<|startoftext|>"
 END: Final = "<|endoftext|>"
 MERGES: Final = 320
+"""At most; the captions' words need 306, and then each is one token."""
 MAX_TOKENS: Final = 77
 TEXTS: Final = 20_000
 SEED: Final = 13

@@ -79,7 +79,7 @@ class AmplitudeTask:
         """Make one step; see `Task`."""
         mel, waveform, _ = crops(self.sounds, np.random.default_rng([SEED, 1, step]))
         true = amplitudes(waveform)[:, :, 1:-1] / LOUD
-        read = self.modules["generator"].amplitudes(mel)[:, :HARMONICS, 1:-1]
+        read = cast("UnitGenerator", self.modules["generator"]).amplitudes(mel)[:, :HARMONICS, 1:-1]
         error = (read - true).square().sum() / true.square().sum()
         quiet = l1_loss((read.clamp(min=0) + 1e-3).sqrt(), (true + 1e-3).sqrt())
         descend(error + QUIET_WEIGHT * quiet, self.modules["generator"], *self.optimisers, limit=LIMIT)
@@ -101,7 +101,7 @@ class VocoderTask:
         mean.load_state_dict(start.state_dict())
         judges = nn.ModuleList(Discriminator(*resolution) for resolution in RESOLUTIONS[:3])
         self.modules = nn.ModuleDict({"generator": generator, "mean": mean, "judges": judges})
-        self.optimisers = [adamw(generator, 3e-4), adamw(judges, 5e-4)]
+        self.optimisers = [adamw(generator, 3e-5), adamw(judges, 5e-4)]
 
     def advance(self, step: int) -> dict[str, float]:
         """Make one step; see `Task`."""
@@ -247,6 +247,6 @@ def fit_vocoder(sounds: Sounds, decoded: Mels, trained: nn.ModuleDict, folder: P
     task = VocoderTask(sounds, trained["mean"], steps)
     task.name, task.decoded, task.adversarial_from = "vocoder-fit", decoded, 0.0
     task.modules.load_state_dict(trained.state_dict())
-    task.optimisers = [adamw(task.modules["generator"], 2e-4), adamw(task.modules["judges"], 4e-4)]
+    task.optimisers = [adamw(task.modules["generator"], 3e-5), adamw(task.modules["judges"], 4e-4)]
     train(task, folder)
     return cast("UnitGenerator", task.modules["mean"]).plain()
