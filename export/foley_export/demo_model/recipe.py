@@ -6,6 +6,7 @@ from pathlib import Path
 from foley_export.demo_model.autoencoder import train_autoencoder
 from foley_export.demo_model.corpus import open_sounds
 from foley_export.demo_model.denoising import train_denoiser
+from foley_export.demo_model.grain import train_grain
 from foley_export.demo_model.latents import open_decoded, open_latents
 from foley_export.demo_model.progress import Progress
 from foley_export.demo_model.publishing import write_checkpoint
@@ -23,6 +24,7 @@ class Recipe:
     latents: int = 12288
     """Clips for the denoiser."""
     autoencoder: int = 1700
+    grain: int = 750
     amplitudes: int = 4000
     vocoder: int = 3000
     vocoder_fit: int = 1000
@@ -36,7 +38,7 @@ def make_demo_model(folder: Path, recipe: Recipe) -> Path:
     tokenizer = folder / "tokenizer"
     write_vocabulary(tokenizer)
     sounds = open_sounds(folder, recipe.sounds, Progress("sounds"))
-    vae = train_autoencoder(sounds, folder, recipe.autoencoder)
+    vae = train_grain(sounds, train_autoencoder(sounds, folder, recipe.autoencoder), folder, recipe.grain)
     trained = train_vocoder(sounds, folder, recipe.amplitudes, recipe.vocoder)
     decoded = open_decoded(vae, sounds, folder, Progress("decoding"))
     vocoder = fit_vocoder(sounds, decoded, trained, folder, recipe.vocoder_fit)

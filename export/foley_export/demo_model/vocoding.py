@@ -245,7 +245,7 @@ def train_vocoder(sounds: Sounds, folder: Path, amplitude_steps: int, steps: int
 def fit_vocoder(sounds: Sounds, decoded: Mels, trained: nn.ModuleDict, folder: Path, steps: int) -> nn.Module:
     """Train on, half of the mels having gone through the autoencoder, or resume; give the averaged generator."""
     task = VocoderTask(sounds, trained["mean"], steps)
-    task.name, task.decoded, task.adversarial_from = "vocoder-fit", decoded, 0.0
+    task.name, task.decoded = "vocoder-fit", decoded
     task.modules.load_state_dict(trained.state_dict())
     task.optimisers = [adamw(task.modules["generator"], 3e-5), adamw(task.modules["judges"], 4e-4)]
     train(task, folder)
