@@ -17,7 +17,7 @@ STEADY_DB_S: Final = 5.0
 PLUCK_DB_S: Final = (26.0, 85.0)
 """A plucked string falls by 45 to 60 dB/s, a bell by 17 at most, a drum by 120."""
 LOW_MID_HZ, MID_HIGH_HZ = 332.0, 1202.0
-"""Between low and mid pitches (240 and 460 Hz), and between mid and high (850 and 1700 Hz)."""
+"""Between low and mid pitches (200 and 500 Hz), and between mid and high (800 and 1700 Hz)."""
 PULSE_S: Final = 0.19
 """A beep lasts 0.09 s, the shortest tone 0.35 s."""
 FLICKER_OCT: Final = 0.09
@@ -133,8 +133,8 @@ RULES: Final[dict[Kind, Callable[[Features], bool]]] = {
     "wind": _wind,
     "clicks": _clicks,
     "knocks": _knocks,
+    "pluck": _pluck,  # before drums: a string at 100 Hz is as low and as short as they are, but keeps its pitch
     "drums": _drums,
-    "pluck": _pluck,
     "bell": _bell,
     "hum": _hum,
     "beeps": _beeps,

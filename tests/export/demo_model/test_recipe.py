@@ -29,8 +29,8 @@ from foley_export.vocoder import vocoder_config
 from foley_export.weights import fold_weight_norm, read_state
 from foley_export.weights import tensors as floating
 
-FEW = Recipe(sounds=8, latents=8, autoencoder=2, vocoder=4, vocoder_fit=2, reading=2, denoiser=2)
-STAGES = {"autoencoder": 2, "amplitudes": 4, "vocoder": 4, "vocoder-fit": 2, "reading": 2, "denoiser": 2}
+FEW = Recipe(sounds=8, latents=8, autoencoder=2, grain=2, amplitudes=4, vocoder=4, vocoder_fit=2, reading=2, denoiser=2)
+STAGES = {"autoencoder": 2, "grain": 2, "amplitudes": 4, "vocoder": 4, "vocoder-fit": 2, "reading": 2, "denoiser": 2}
 COMPONENTS = ("text_encoder", "unet", "vae")
 MOST_PARAMETERS = 6.0e6
 MOST_BYTES = 12.5e6
@@ -166,7 +166,7 @@ class TestCheckpoint:
 
     @pytest.mark.parametrize(
         ("stage", "prefix", "component"),
-        [("autoencoder", "mean.", "vae"), ("denoiser", "mean.", "unet"), ("reading", "text.", "text_encoder")],
+        [("grain", "mean.", "vae"), ("denoiser", "mean.", "unet"), ("reading", "text.", "text_encoder")],
     )
     def test_weights_are_those_of_the_states(self, made, stage, prefix, component):
         state = torch.load(made.checkpoint.parent / f"{stage}.state", weights_only=True)["modules"]
