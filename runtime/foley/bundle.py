@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foley.errors import BundleError, UsageError
-from foley.files import hidden_name
+from foley.files import hidden_name, swap_folder
 from foley.manifest import FileRecord, Graph, Manifest, decode, encode
 
 MANIFEST = "bundle.json"
@@ -160,7 +160,7 @@ def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     try:
         yield working
         check_new_folder(target, replace=replace)
-        _swap(working, target)
+        swap_folder(working, target)
     except OSError as error:
         if error.errno in DISK_FULL:
             raise UsageError(f"the disk of {target.parent} is full; free some room, nothing was kept there") from error
@@ -195,20 +195,3 @@ def _foreign(folder: Path) -> str | None:
     names = (path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir())
     own = (*known, MANIFEST)
     return next((str(name) for name in names if name.as_posix() not in own and name.parts[0] != ENGINES), None)
-
-
-def _swap(working: Path, target: Path) -> None:
-    if not target.exists():
-        working.rename(target)
-        return
-    aside = hidden_name(target)
-    try:
-        target.rename(aside)
-        working.rename(target)
-    except BaseException:  # an interrupt between the two must not lose the old bundle
-        if aside.exists() and not target.exists():
-            aside.rename(target)
-        raise
-    finally:
-        if target.exists():
-            shutil.rmtree(aside, ignore_errors=True)

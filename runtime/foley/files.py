@@ -1,6 +1,7 @@
-"""Files that are whole or not there."""
+"""Files and folders that are whole or not there."""
 
 import secrets
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,3 +62,21 @@ def check_writable(target: Path) -> None:
             pass
     except OSError as error:
         raise UsageError(f"{folder} cannot be written: {error.strerror}; choose another place with -o") from error
+
+
+def swap_folder(working: Path, target: Path) -> None:
+    """Rename a folder to `target`; an older one there gives way, and comes back if that fails."""
+    if not target.exists():
+        working.rename(target)
+        return
+    aside = hidden_name(target)
+    try:
+        target.rename(aside)
+        working.rename(target)
+    except BaseException:  # an interrupt between the two must not lose the older folder
+        if aside.exists() and not target.exists():
+            aside.rename(target)
+        raise
+    finally:
+        if target.exists():
+            shutil.rmtree(aside, ignore_errors=True)

@@ -25,8 +25,6 @@ from foley_bench.quality.listening import by_events, listen
 from foley_bench.quality.real_sounds import real_features
 from foley_bench.quality.sources import CLIP_S, COLUMNS, BundleSource, RealSounds, load_torch
 from foley_bench.quality.tables import (
-    BEGIN,
-    END,
     curve_tables,
     is_stale,
     page_text,
@@ -43,6 +41,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::foley.prompt.PromptTruncatedWar
 RESULTS = ROOT / "bench" / "results" / "quality.jsonl"
 SETTING = Setting("ddim", 2, 3.0)
 YARD = Yard("bundle", "yardstick", 4, 1, 8)
+BEGIN, END = "<!-- quality:begin -->", "<!-- quality:end -->"
 PAGE = f"# Title\n\n{BEGIN}\nold\n{END}\n\nThe rest.\n"
 
 

@@ -6,12 +6,13 @@ import pytest
 
 from foley.errors import UsageError
 from foley_bench.parity.figures import Figure
-from foley_bench.parity.table import BEGIN, END, disagreements, read_table, render, write_table
+from foley_bench.parity.table import disagreements, read_table, render, write_table
 
 FIGURES = [
     Figure("cpu", "fp32", "graph `vocoder`", "torch, same weights", 125.4, 80.0),
     Figure("cpu", "fp16", "graph `vocoder`", "torch, same weights", 64.8, 35.0),
 ]
+BEGIN, END = "<!-- parity:begin -->", "<!-- parity:end -->"
 PAGE = f"# Title\n\n{BEGIN}\nold\n{END}\n\nThe rest.\n"
 
 

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Final
 
 from foley.errors import UsageError
+from foley_bench.pages import Block
 from foley_bench.parity.figures import Figure
 
-BEGIN, END = "<!-- parity:begin -->", "<!-- parity:end -->"
+BLOCK: Final = Block("parity")
 COLUMNS: Final = ("engine", "precision", "what", "against", "measured", "floor")
 TOLERANCE_DB: Final = 10.0
 """How far a figure may move between machines, a factor of three in the error: only rounding is left to measure."""
@@ -28,8 +29,7 @@ def read_table(text: str) -> dict[Key, float]:
     Raises:
         UsageError: there are no markers, or a row is not as `render` writes it.
     """
-    _, lines, _ = _split(text)
-    return dict(_row(line) for line in lines.strip().splitlines()[2:])
+    return dict(_row(line) for line in BLOCK.read(text).splitlines()[2:])
 
 
 def write_table(page: Path, figures: Sequence[Figure]) -> None:
@@ -38,8 +38,7 @@ def write_table(page: Path, figures: Sequence[Figure]) -> None:
     Raises:
         UsageError: the page has no markers.
     """
-    head, _, tail = _split(page.read_text(encoding="utf-8"))
-    page.write_text(f"{head}{BEGIN}\n{render(figures)}\n{END}{tail}", encoding="utf-8")
+    page.write_text(BLOCK.replace(page.read_text(encoding="utf-8"), render(figures)), encoding="utf-8")
 
 
 def disagreements(text: str, figures: Sequence[Figure]) -> Iterator[str]:
@@ -54,14 +53,6 @@ def disagreements(text: str, figures: Sequence[Figure]) -> Iterator[str]:
     for key in measured.keys() & written.keys():
         if abs(measured[key] - written[key]) > TOLERANCE_DB:
             yield f"{' · '.join(key)}: measured {measured[key]:.1f} dB, the page says {written[key]:.0f} dB"
-
-
-def _split(text: str) -> tuple[str, str, str]:
-    head, begin, rest = text.partition(BEGIN)
-    lines, end, tail = rest.partition(END)
-    if not (begin and end):
-        raise UsageError(f"the page lacks {BEGIN} … {END}; put the two markers where the table belongs")
-    return head, lines, tail
 
 
 def _row(line: str) -> tuple[Key, float]:

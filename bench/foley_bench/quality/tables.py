@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from foley.errors import UsageError
+from foley_bench.pages import Block
 from foley_bench.quality import score
 from foley_bench.quality.asks import Setting
 from foley_bench.quality.curve import Row, latest, read_rows, setting_of
 
-BEGIN, END = "<!-- quality:begin -->", "<!-- quality:end -->"
+BLOCK: Final = Block("quality")
 REAL: Final = "real sounds"
 COLUMNS: Final = {
     "all": ("overall",),
@@ -49,8 +50,7 @@ def write_page(page: Path, results: Path) -> None:
     Raises:
         UsageError: the page has no markers, or the file no rows.
     """
-    head, _, tail = _split(page.read_text(encoding="utf-8"))
-    page.write_text(f"{head}{BEGIN}\n{page_text(results)}\n{END}{tail}", encoding="utf-8")
+    page.write_text(BLOCK.replace(page.read_text(encoding="utf-8"), page_text(results)), encoding="utf-8")
 
 
 def check_page(page: Path) -> None:
@@ -59,7 +59,7 @@ def check_page(page: Path) -> None:
     Raises:
         UsageError: the page has no markers.
     """
-    _split(page.read_text(encoding="utf-8"))
+    BLOCK.read(page.read_text(encoding="utf-8"))
 
 
 def is_stale(page: Path, results: Path) -> bool:
@@ -68,7 +68,7 @@ def is_stale(page: Path, results: Path) -> bool:
     Raises:
         UsageError: the page has no markers, or the file no rows.
     """
-    return _split(page.read_text(encoding="utf-8"))[1].strip() != page_text(results)
+    return BLOCK.read(page.read_text(encoding="utf-8")) != page_text(results)
 
 
 def score_table(row: Row) -> str:
@@ -196,11 +196,3 @@ def _percent(tally: Mapping[str, Any]) -> str:
 
 def _points(tally: Mapping[str, Any]) -> float:
     return 100 * float(tally["passed"]) / max(int(tally["total"]), 1)
-
-
-def _split(text: str) -> tuple[str, str, str]:
-    head, begin, rest = text.partition(BEGIN)
-    block, end, tail = rest.partition(END)
-    if not (begin and end):
-        raise UsageError(f"the page lacks {BEGIN} … {END}; put the two markers where the tables belong")
-    return head, block, tail

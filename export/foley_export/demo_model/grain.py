@@ -71,8 +71,8 @@ class GrainTask:
     def _mels(self, step: int) -> Tensor:
         """Draw log-mel crops [B,256,64], two in three of clips with noise."""
         rng = np.random.default_rng([SEED, step])
-        noisy, clear = np.flatnonzero(self.sounds.noisy), np.flatnonzero(~self.sounds.noisy)
-        clips = [rng.choice(noisy if i % 3 and len(noisy) else clear) for i in range(CROPS)]
+        pools = [pool for pool in map(np.flatnonzero, (~self.sounds.noisy, self.sounds.noisy)) if len(pool)]
+        clips = [rng.choice(pools[0] if i % 3 == 0 else pools[-1]) for i in range(CROPS)]
         starts = rng.integers(FRAMES - CROP_FRAMES + 1, size=CROPS)
         crops = [self.sounds.mels[clip][:, at : at + CROP_FRAMES] for clip, at in zip(clips, starts, strict=True)]
         return torch.from_numpy(np.stack(crops).astype(np.float32))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from foley_export.demo_model import vocoding
 from foley_export.demo_model.denoising import SCHEDULE
-from foley_export.demo_model.mel import WINDOW_SAMPLES
+from foley_export.demo_model.files import whole_folder, write_json
 from foley_export.demo_model.vocabulary import write_vocabulary
 
 MODEL_INDEX: Final[dict[str, Any]] = {
@@ -25,7 +25,10 @@ MODEL_INDEX: Final[dict[str, Any]] = {
     "unet": ["diffusers", "UNet2DConditionModel"],
     "vae": ["diffusers", "AutoencoderKL"],
 }
-FEATURE_EXTRACTOR: Final[dict[str, Any]] = {"feature_extractor_type": "CLIPImageProcessor", "size": WINDOW_SAMPLES}
+FEATURE_EXTRACTOR: Final[dict[str, Any]] = {
+    "image_processor_type": "CLIPImageProcessor",
+    "size": {"shortest_edge": 224},
+}
 """Never read: Auffusion's pipeline has no safety checker; the released folders carry one all the same."""
 SCHEDULER: Final[dict[str, Any]] = {
     **SCHEDULE,
@@ -39,11 +42,15 @@ SCHEDULER: Final[dict[str, Any]] = {
 def write_checkpoint(folder: Path, parts: Mapping[str, Any], scaling_factor: float) -> None:
     """Write `parts` (text, unet, vae: modules of diffusers and transformers; vocoder: the generator) as a checkpoint.
 
-    The modules' weights are rounded to half precision in place.
+    The modules' weights are rounded to half precision in place. An older checkpoint stays until the new one is whole.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    _write_json(folder / "model_index.json", MODEL_INDEX)
-    _write_json(folder / "feature_extractor/preprocessor_config.json", FEATURE_EXTRACTOR)
+    with whole_folder(folder) as working:
+        _write_files(working, parts, scaling_factor)
+
+
+def _write_files(folder: Path, parts: Mapping[str, Any], scaling_factor: float) -> None:
+    write_json(folder / "model_index.json", MODEL_INDEX)
+    write_json(folder / "feature_extractor/preprocessor_config.json", FEATURE_EXTRACTOR)
     write_vocabulary(folder / "tokenizer")
     parts["vae"].register_to_config(scaling_factor=scaling_factor)
     for name, part in {"text_encoder": parts["text"], "unet": parts["unet"], "vae": parts["vae"]}.items():
@@ -51,14 +58,14 @@ def write_checkpoint(folder: Path, parts: Mapping[str, Any], scaling_factor: flo
         part.float()
     _load_as_float32(folder / "text_encoder/config.json")
     PNDMScheduler(**SCHEDULER).save_pretrained(folder / "scheduler")
-    _write_json(folder / "vocoder/config.json", vocoding.CONFIG)
+    write_json(folder / "vocoder/config.json", vocoding.CONFIG)
     torch.save({"generator": with_weight_norm(parts["vocoder"])}, folder / "vocoder/vocoder.pt")
 
 
 def _load_as_float32(config: Path) -> None:
     """Undo what transformers notes of the stored precision: it would load this part in half, and diffusers no other."""
     noted = json.loads(config.read_text(encoding="utf-8"))
-    _write_json(config, {key: value for key, value in noted.items() if key != "torch_dtype"} | {"dtype": "float32"})
+    write_json(config, {key: value for key, value in noted.items() if key != "torch_dtype"} | {"dtype": "float32"})
 
 
 def with_weight_norm(generator: nn.Module) -> dict[str, Tensor]:
@@ -76,8 +83,3 @@ def with_weight_norm(generator: nn.Module) -> dict[str, Tensor]:
         state[f"{name}_g"] = torch.linalg.vector_norm(half.float(), dim=axes, keepdim=True)
         state[f"{name}_v"] = half
     return state
-
-
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")

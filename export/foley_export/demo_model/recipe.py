@@ -1,6 +1,6 @@
 """The whole recipe, stage after stage; each resumes from its saved state, and a finished one only loads it."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from foley_export.demo_model.autoencoder import train_autoencoder
@@ -8,6 +8,7 @@ from foley_export.demo_model.corpus import open_sounds
 from foley_export.demo_model.denoising import train_denoiser
 from foley_export.demo_model.grain import train_grain
 from foley_export.demo_model.latents import open_decoded, open_latents
+from foley_export.demo_model.origin import bind_folder
 from foley_export.demo_model.progress import Progress
 from foley_export.demo_model.publishing import write_checkpoint
 from foley_export.demo_model.reading import train_text_encoder
@@ -24,7 +25,7 @@ class Recipe:
     latents: int = 12288
     """Clips for the denoiser."""
     autoencoder: int = 1700
-    grain: int = 750
+    grain: int = 1500
     amplitudes: int = 4000
     vocoder: int = 3000
     vocoder_fit: int = 1000
@@ -33,8 +34,12 @@ class Recipe:
 
 
 def make_demo_model(folder: Path, recipe: Recipe) -> Path:
-    """Train all parts in `folder`, or go on where that was interrupted; give the written checkpoint's folder."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Train all parts in `folder`, or go on where that was interrupted; give the written checkpoint's folder.
+
+    Raises:
+        UsageError: the folder was made with another recipe or other sources, or one of its states cannot be resumed.
+    """
+    bind_folder(folder, asdict(recipe))
     tokenizer = folder / "tokenizer"
     write_vocabulary(tokenizer)
     sounds = open_sounds(folder, recipe.sounds, Progress("sounds"))

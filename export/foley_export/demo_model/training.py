@@ -1,17 +1,24 @@
 """The loop that every stage shares: learning rate, resuming after an interruption, progress."""
 
+import io
 import math
+import pickle
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from foley.errors import UsageError
 from foley_export.demo_model.progress import Progress
 
 SAVE_EVERY: Final = 250
 """Steps between saved states: a few minutes of work are lost at most."""
 WARM_UP: Final = 200
+UNFIT: Final = (AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What torch raises of a state that does not fit."""
+DAMAGED: Final = (*UNFIT, EOFError, pickle.UnpicklingError)
+"""Also of a damaged file."""
 
 
 class Task(Protocol):
@@ -32,6 +39,9 @@ def train(task: Task, folder: Path) -> None:
     """Train a task to its last step, from its saved state where there is one.
 
     The state lies in `folder/<task>.state` and is replaced atomically.
+
+    Raises:
+        UsageError: the state is damaged, of other networks, or beyond the last step.
     """
     state = folder / f"{task.name}.state"
     done = _load(task, state)
@@ -79,11 +89,27 @@ def _load(task: Task, path: Path) -> int:
     """Restore a task; give how many steps are done."""
     if not path.exists():
         return 0
-    state = torch.load(path, weights_only=True)
-    task.modules.load_state_dict(state["modules"])
-    for optimiser, saved in zip(task.optimisers, state["optimisers"], strict=True):
-        optimiser.load_state_dict(saved)
-    return int(state["done"])
+    state = _read(path)
+    try:
+        task.modules.load_state_dict(state["modules"])
+        for optimiser, saved in zip(task.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(saved)
+        done = int(state["done"])
+    except UNFIT as error:
+        fix = f"choose another folder, or remove {path.parent}"
+        raise UsageError(f"{path} does not fit the networks of the stage {task.name}; {fix}") from error
+    if done > task.steps:
+        fix = f"ask for {done} or more, or remove the file to train this stage again"
+        raise UsageError(f"{path} has {done} steps behind it, expected at most {task.steps}; {fix}")
+    return done
+
+
+def _read(path: Path) -> Any:  # noqa: ANN401 - whatever the file holds
+    content = io.BytesIO(path.read_bytes())  # so that what the disk refuses is not taken for damage
+    try:
+        return torch.load(content, weights_only=True)
+    except DAMAGED as error:
+        raise UsageError(f"{path} is damaged; remove the file to train this stage again") from error
 
 
 def _save(task: Task, path: Path, done: int) -> None:

@@ -2,12 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from foley_export.demo_model.captions import draw_caption
+from foley_export.demo_model.files import write_json
 from foley_export.demo_model.scenes import draw_scene
 
 BEGIN: Final = "<|startoftext|>"
@@ -27,13 +28,13 @@ def write_vocabulary(folder: Path) -> None:
     letters = _letters()
     merges = _learn_merges()
     tokens = [*letters, *(letter + "</w>" for letter in letters), *map("".join, merges), BEGIN, END]
-    _write_json(folder / "vocab.json", {token: index for index, token in enumerate(tokens)})
+    write_json(folder / "vocab.json", {token: index for index, token in enumerate(tokens)})
     lines = ["#version: 0.2", *map(" ".join, merges)]
     (folder / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     special = {"bos_token": BEGIN, "eos_token": END, "pad_token": END, "unk_token": END}
-    _write_json(folder / "special_tokens_map.json", special)
+    write_json(folder / "special_tokens_map.json", special)
     config = {"do_lower_case": True, "errors": "replace", "model_max_length": MAX_TOKENS}
-    _write_json(folder / "tokenizer_config.json", {**special, **config, "tokenizer_class": "CLIPTokenizer"})
+    write_json(folder / "tokenizer_config.json", {**special, **config, "tokenizer_class": "CLIPTokenizer"})
 
 
 def vocabulary_size(folder: Path) -> int:
@@ -63,7 +64,3 @@ def _letters() -> list[str]:
     """Give the 256 printable stand-ins of byte-level coding, in CLIP's order: printable bytes first."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     return [chr(code) for code in printable] + [chr(256 + n) for n in range(256 - len(printable))]
-
-
-def _write_json(path: Path, value: dict[str, Any]) -> None:
-    path.write_text(json.dumps(value, ensure_ascii=False, indent=1), encoding="utf-8")

@@ -1,12 +1,10 @@
 """Stage 2: the vocoder, HiFi-GAN's generator, from log-mel to waveform.
 
 Spectral distances at four resolutions carry it, and the error of the waveform itself where there is no noise. Then it
-is fitted to mels that went through the autoencoder, which are what it will read in use (half stay real), against
-discriminators of spectrograms at three resolutions (UnivNet, Jang et al. 2021), which give noise its grain.
+is fitted to mels that went through the autoencoder, which are what it will read in use; half stay real. Discriminators
+of spectrograms were tried and made it worse.
 """
 
-from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -14,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv1d, l1_loss, leaky_relu, pad, relu
+from torch.nn.functional import conv1d, l1_loss, pad
 
 from foley_export.demo_model.corpus import FRAMES, Sounds, floats
 from foley_export.demo_model.harmonics import HARMONICS, LOUD, UNIT, amplitudes, first_stage, start_as_synthesiser
@@ -27,11 +25,10 @@ from foley_export.vocoder import Generator, vocoder_config
 SEED: Final = 12
 CROP_FRAMES: Final = 40  # 0.4 s
 CROPS: Final = 12
-ADVERSARIAL_FROM: Final = 1.0
-DISTANCE_WEIGHT: Final = 1.0
+RATE: Final = 3e-5
+"""Ten times as much unlearns the start that `harmonics` wrote."""
 ERROR_WEIGHT: Final = 3.0
 QUIET_WEIGHT: Final = 3.0
-FEATURE_WEIGHT: Final = 0.5
 LIMIT: Final = 5.0
 """Of the gradient's norm."""
 QUIET_LEVEL: Final = 0.02
@@ -87,61 +84,25 @@ class AmplitudeTask:
 
 
 class VocoderTask:
-    """Training of the generator, and of the discriminators against it."""
+    """Training of the whole generator, on mels of real clips or, every second time, on ones that were decoded."""
 
-    name = "vocoder"
-
-    def __init__(self, sounds: Sounds, start: nn.Module, steps: int) -> None:
-        torch.manual_seed(SEED)
-        self.sounds, self.steps = sounds, steps
-        self.decoded: Mels | None = None
-        self.adversarial_from = ADVERSARIAL_FROM
+    def __init__(self, name: str, sounds: Sounds, decoded: Mels | None, start: nn.Module, steps: int) -> None:
+        self.name, self.sounds, self.decoded, self.steps = name, sounds, decoded, steps
         generator, mean = (UnitGenerator(vocoder_config(CONFIG)) for _ in range(2))
         generator.load_state_dict(start.state_dict())
         mean.load_state_dict(start.state_dict())
-        judges = nn.ModuleList(Discriminator(*resolution) for resolution in RESOLUTIONS[:3])
-        self.modules = nn.ModuleDict({"generator": generator, "mean": mean, "judges": judges})
-        self.optimisers = [adamw(generator, 3e-5), adamw(judges, 5e-4)]
+        self.modules = nn.ModuleDict({"generator": generator, "mean": mean})
+        self.optimisers = [adamw(generator, RATE)]
 
     def advance(self, step: int) -> dict[str, float]:
         """Make one step; see `Task`."""
         mel, real, noisy = crops(self.sounds, np.random.default_rng([SEED, step]), self.decoded)
-        made = self.modules["generator"](mel)[:, 0]
+        generator = self.modules["generator"]
+        made = generator(mel)[:, 0]
         distance, error = spectral_distance(made, real), waveform_error(made[~noisy], real[~noisy])
-        losses = {"distance": distance, "error": error}
-        if step >= self.adversarial_from * self.steps:
-            losses |= {"judge": self._teach_judges(made.detach(), real), **self._fooling(made, real)}
-        total = (
-            DISTANCE_WEIGHT * distance
-            + ERROR_WEIGHT * error
-            + losses.get("fooled", 0.0)
-            + FEATURE_WEIGHT * losses.get("features", 0.0)
-        )
-        descend(total, self.modules["generator"], self.optimisers[0], limit=LIMIT)
-        average(self.modules["mean"], self.modules["generator"], step)
-        return {name: float(loss.detach()) for name, loss in losses.items()}
-
-    def _teach_judges(self, made: Tensor, real: Tensor) -> Tensor:
-        """Hinge loss of the discriminators, after one step on it."""
-        judged = [(judge(made)[-1], judge(real)[-1]) for judge in self._judges()]
-        loss = torch.stack([relu(1 + fake).mean() + relu(1 - true).mean() for fake, true in judged]).mean()
-        descend(loss, self.modules["judges"], self.optimisers[1], limit=LIMIT)
-        return loss
-
-    def _fooling(self, made: Tensor, real: Tensor) -> dict[str, Tensor]:
-        """Give the generator's loss against the discriminators and the distance of what they see inside."""
-        fooled, features = [], []
-        for judge in self._judges():
-            fake = judge(made)
-            with torch.no_grad():
-                true = judge(real)
-            fooled.append(relu(1 - fake[-1]).mean())
-            features += [l1_loss(a, b) for a, b in zip(fake[:-1], true[:-1], strict=True)]
-        return {"fooled": torch.stack(fooled).mean(), "features": torch.stack(features).mean()}
-
-    def _judges(self) -> Sequence["Discriminator"]:
-        judges: Any = self.modules["judges"]
-        return list(judges)
+        descend(distance + ERROR_WEIGHT * error, generator, *self.optimisers, limit=LIMIT)
+        average(self.modules["mean"], generator, step)
+        return {"distance": float(distance.detach()), "error": float(error.detach())}
 
 
 def crops(sounds: Sounds, rng: np.random.Generator, decoded: Mels | None = None) -> tuple[Tensor, Tensor, Tensor]:
@@ -190,26 +151,6 @@ class UnitGenerator(Generator):
         return plain.eval()
 
 
-class Discriminator(nn.Module):
-    """Judges a waveform by its log-magnitude spectrogram at one resolution."""
-
-    def __init__(self, fft: int, hop: int) -> None:
-        super().__init__()
-        self.fft, self.hop = fft, hop
-        widths = (1, 16, 24, 32, 32)
-        self.layers = nn.ModuleList(nn.Conv2d(a, b, (5, 3), stride=(2, 1), padding=(2, 1)) for a, b in pairwise(widths))
-        self.last = nn.Conv2d(widths[-1], 1, 3, padding=1)
-
-    def forward(self, waveform: Tensor) -> list[Tensor]:
-        """Give the features of every layer for waveforms [B,N], and last the judgement of each patch."""
-        x = log_magnitude(waveform, self.fft, self.hop)[:, None]
-        seen = []
-        for layer in self.layers:
-            x = leaky_relu(layer(x), 0.1)
-            seen.append(x)
-        return [*seen, self.last(x)]
-
-
 def spectral_distance(made: Tensor, real: Tensor) -> Tensor:
     """Give the mean absolute distance of log magnitudes and the spectral convergence over all resolutions."""
     terms = []
@@ -233,20 +174,17 @@ def log_magnitude(waveform: Tensor, fft: int, hop: int) -> Tensor:
     return (spectrum.real.square() + spectrum.imag.square() + QUIETEST**2).sqrt().log()
 
 
-def train_vocoder(sounds: Sounds, folder: Path, amplitude_steps: int, steps: int) -> nn.ModuleDict:
-    """Train on the mels of real clips, or resume; give all modules of the task."""
+def train_vocoder(sounds: Sounds, folder: Path, amplitude_steps: int, steps: int) -> nn.Module:
+    """Train on the mels of real clips, or resume; give the averaged generator."""
     start = AmplitudeTask(sounds, amplitude_steps)
     train(start, folder)
-    task = VocoderTask(sounds, start.modules["generator"], steps)
+    task = VocoderTask("vocoder", sounds, None, start.modules["generator"], steps)
     train(task, folder)
-    return task.modules
+    return task.modules["mean"]
 
 
-def fit_vocoder(sounds: Sounds, decoded: Mels, trained: nn.ModuleDict, folder: Path, steps: int) -> nn.Module:
+def fit_vocoder(sounds: Sounds, decoded: Mels, trained: nn.Module, folder: Path, steps: int) -> Generator:
     """Train on, half of the mels having gone through the autoencoder, or resume; give the averaged generator."""
-    task = VocoderTask(sounds, trained["mean"], steps)
-    task.name, task.decoded = "vocoder-fit", decoded
-    task.modules.load_state_dict(trained.state_dict())
-    task.optimisers = [adamw(task.modules["generator"], 3e-5), adamw(task.modules["judges"], 4e-4)]
+    task = VocoderTask("vocoder-fit", sounds, decoded, trained, steps)
     train(task, folder)
     return cast("UnitGenerator", task.modules["mean"]).plain()

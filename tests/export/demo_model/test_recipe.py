@@ -1,10 +1,11 @@
 """The whole recipe with a few steps a stage: a checkpoint that export reads, and a repetition that trains nothing."""
 
+import errno
 import json
 import os
 import subprocess
 import sys
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from support.commands import ROOT
 from tokenizers import Tokenizer
 from transformers import CLIPTokenizerFast
 
+from foley.errors import FailureError, UsageError
 from foley.schedule import alphas_cumprod
 from foley_bench.checkpoints import write_checkpoint
 from foley_bench.parity.figures import load_quietly
@@ -22,6 +24,7 @@ from foley_bench.parity.reference import Setting
 from foley_export.checkpoint import open_checkpoint
 from foley_export.demo_model import __main__ as command
 from foley_export.demo_model.__main__ import main
+from foley_export.demo_model.origin import bind_folder
 from foley_export.demo_model.recipe import Recipe, make_demo_model
 from foley_export.demo_model.vocoding import CONFIG, UnitGenerator
 from foley_export.systems import read_model
@@ -94,13 +97,59 @@ def test_every_number_of_the_recipe_is_an_option(monkeypatch, capsys):
         assert f"--{field.name.replace('_', '-')} N" in shown
 
 
-def test_a_mistyped_number_is_refused(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(sys, "argv", ["demo_model", str(tmp_path / "new"), "--sounds", "many"])
+@pytest.mark.parametrize("number", ["many", "0", "-3", "1.5", ""])
+def test_what_is_no_count_is_refused(monkeypatch, capsys, tmp_path, number):
+    monkeypatch.setattr(sys, "argv", ["demo_model", str(tmp_path / "new"), f"--sounds={number}"])
     with pytest.raises(SystemExit) as end:
         main()
     assert end.value.code == 2
-    assert "--sounds" in capsys.readouterr().err
+    assert f"--sounds: got {number}, expected a whole number from 1 up" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
+
+
+def test_a_file_for_a_folder_is_refused(monkeypatch, capsys, tmp_path):
+    file = tmp_path / "notes.txt"
+    file.write_text("x", encoding="utf-8")
+    monkeypatch.setattr(sys, "argv", ["demo_model", str(file)])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    assert f"{file} is a file, expected a folder" in capsys.readouterr().err
+    assert file.read_text(encoding="utf-8") == "x"
+
+
+def test_a_folder_of_another_recipe_is_refused_before_any_work(monkeypatch, capsys, tmp_path):
+    bind_folder(tmp_path, asdict(FEW))
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in asdict(replace(FEW, grain=3)).items()]
+    monkeypatch.setattr(sys, "argv", ["demo_model", str(tmp_path), *options])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {tmp_path / 'recipe.json'} has grain 2, expected 3; choose another folder")
+    assert [file.name for file in tmp_path.iterdir()] == ["recipe.json"]
+
+
+@pytest.mark.parametrize(
+    ("error", "line", "code"),
+    [
+        (UsageError("a; do b"), "error: a; do b", 2),
+        (FailureError("a went wrong"), "error: a went wrong", 1),
+        (OSError(errno.ENOSPC, "No space left on device", "out/mels-8.part"), "error: out/mels-8.part: No space", 2),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_goes_wrong_is_one_line(monkeypatch, capsys, tmp_path, error, line, code):
+    def failing(*_):
+        raise error
+
+    monkeypatch.setattr(command, "make_demo_model", failing)
+    monkeypatch.setattr(sys, "argv", ["demo_model", str(tmp_path)])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == code
+    (written,) = capsys.readouterr().err.splitlines()
+    assert written.startswith(line)
 
 
 def test_options_become_the_recipe(monkeypatch, capsys, tmp_path):

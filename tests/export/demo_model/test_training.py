@@ -2,15 +2,18 @@
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from foley_export.demo_model import autoencoder, denoising, reading, training, vocoding
-from foley_export.demo_model.autoencoder import AutoencoderTask
+from foley.errors import UsageError
+from foley_export.demo_model import autoencoder, denoising, grain, reading, training, vocoding
+from foley_export.demo_model.autoencoder import AutoencoderTask, new_autoencoder
 from foley_export.demo_model.denoising import DenoisingTask
+from foley_export.demo_model.grain import GrainTask
 from foley_export.demo_model.latents import Latents
 from foley_export.demo_model.reading import ReadingTask, new_text_encoder
 from foley_export.demo_model.training import adamw, average, descend, learning_rate, train
@@ -24,11 +27,11 @@ class Fake:
 
     name = "fake"
 
-    def __init__(self, stop: int = STEPS) -> None:
+    def __init__(self, stop: int = STEPS, steps: int = STEPS) -> None:
         torch.manual_seed(0)
         model, mean = nn.Linear(3, 2), nn.Linear(3, 2)
         mean.load_state_dict(model.state_dict())
-        self.steps, self.stop = STEPS, stop
+        self.steps, self.stop = steps, stop
         self.modules = nn.ModuleDict({"model": model, "mean": mean, "other": nn.Linear(2, 1)})
         self.optimisers = [adamw(model, 0.3, decay=0.1), adamw(self.modules["other"], 0.1)]
         self.taken: list[int] = []
@@ -116,6 +119,58 @@ def test_a_failure_while_saving_leaves_the_state_before(tmp_path, monkeypatch, w
     assert list(folder.glob("*.part")) == []
 
 
+def refusal(folder: Path, task: Fake) -> str:
+    """Give the message, after checking that it is one line that names the file, and that the file is still there."""
+    state = (folder / "fake.state").read_bytes()
+    with pytest.raises(UsageError) as refused:
+        train(task, folder)
+    assert task.taken == []
+    assert (folder / "fake.state").read_bytes() == state
+    message = str(refused.value)
+    assert message.startswith(f"{folder / 'fake.state'} ")
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize("kept", [0, 1, 11, 2000, -1])
+def test_a_truncated_state_is_refused(tmp_path, whole, kept):
+    state = tmp_path / "fake.state"
+    state.write_bytes(state.read_bytes()[:kept])
+    assert refusal(tmp_path, Fake()).endswith("is damaged; remove the file to train this stage again")
+
+
+def test_a_file_that_is_no_state_is_refused(tmp_path):
+    (tmp_path / "fake.state").write_bytes(b"half a file")
+    assert "is damaged" in refusal(tmp_path, Fake())
+
+
+def test_a_state_of_other_networks_is_refused(tmp_path, whole):
+    wider, fewer, taught_otherwise = Fake(), Fake(), Fake()
+    wider.modules["model"] = nn.Linear(4, 2)
+    del fewer.modules["mean"]
+    taught_otherwise.optimisers.pop()
+    for task in (wider, fewer, taught_otherwise):
+        message = refusal(tmp_path, task)
+        assert message.endswith(f"stage fake; choose another folder, or remove {tmp_path}")
+
+
+@pytest.mark.parametrize("state", [[1], {"done": 3}])
+def test_a_file_without_modules_is_refused(tmp_path, state):
+    torch.save(state, tmp_path / "fake.state")
+    assert "does not fit" in refusal(tmp_path, Fake())
+
+
+def test_a_lengthened_stage_goes_on(tmp_path, whole):
+    longer = Fake(steps=STEPS + 3, stop=STEPS + 3)
+    train(longer, tmp_path)
+    assert longer.taken == [STEPS, STEPS + 1, STEPS + 2]
+
+
+def test_a_state_beyond_the_last_step_is_refused(tmp_path, whole):
+    message = refusal(tmp_path, Fake(steps=STEPS - 1))
+    assert "has 12 steps behind it, expected at most 11; ask for 12 or more, or remove the file" in message
+
+
 def test_only_the_state_and_the_log_are_left(tmp_path, whole):
     assert sorted(file.name for file in tmp_path.iterdir()) == ["fake.state", "losses.jsonl"]
 
@@ -174,14 +229,17 @@ def amplitude_task(sounds, _):
     return AmplitudeTask(sounds, 2)
 
 
+def grain_task(sounds, _):
+    torch.manual_seed(1)
+    return GrainTask(sounds, new_autoencoder(), 2)
+
+
 def vocoder_task(sounds, _):
-    return VocoderTask(sounds, AmplitudeTask(sounds, 2).modules["generator"], 2)
+    return VocoderTask("vocoder", sounds, None, AmplitudeTask(sounds, 2).modules["generator"], 2)
 
 
 def fit_task(sounds, _):
-    task = vocoder_task(sounds, _)
-    task.decoded, task.adversarial_from = sounds.mels, 0.0  # the judges learn too
-    return task
+    return VocoderTask("vocoder-fit", sounds, sounds.mels, AmplitudeTask(sounds, 2).modules["generator"], 2)
 
 
 def reading_task(_, vocabulary):
@@ -198,6 +256,7 @@ def denoising_task(_, vocabulary):
 def small_batches(monkeypatch):
     for module, name, count in (
         (autoencoder, "CROPS", 4),
+        (grain, "CROPS", 2),
         (vocoding, "CROPS", 2),
         (reading, "BATCH", 4),
         (denoising, "BATCH", 2),
@@ -208,7 +267,7 @@ def small_batches(monkeypatch):
 @pytest.mark.slow
 @pytest.mark.usefixtures("small_batches")
 @pytest.mark.parametrize(
-    "make", [autoencoder_task, amplitude_task, vocoder_task, fit_task, reading_task, denoising_task]
+    "make", [autoencoder_task, grain_task, amplitude_task, vocoder_task, fit_task, reading_task, denoising_task]
 )
 def test_stages_resume_to_the_same_weights(tmp_path, monkeypatch, sounds, vocabulary, make):
     monkeypatch.setattr(training, "SAVE_EVERY", 1)
