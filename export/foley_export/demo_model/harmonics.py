@@ -2,10 +2,11 @@
 
 From frames that are all alike, 100 a second, a stack of convolutions can only make what repeats 100 times a second: the
 harmonics of 100 Hz, each at a phase that it may choose once and for all. The sounds are made of just these, so the
-generator's weights can be written down: its first stage reads amplitudes from mels, the later ones are oscillators. The
-first stage is then trained alone, which is quick, and the whole after it.
+generator's weights can be written down: its first stage reads amplitudes from mels, the later ones are oscillators. As
+written it already makes most sounds from their own mels; training teaches it noise, and mels that were decoded.
 """
 
+from functools import cache
 from typing import Final, cast
 
 import numpy as np
@@ -15,8 +16,9 @@ from torch import Tensor, nn
 from torch.nn.functional import conv_transpose1d, leaky_relu, pad
 from transformers.audio_utils import hertz_to_mel, mel_to_hertz
 
-from foley_export.demo_model.mel import MEL_BINS
+from foley_export.demo_model.mel import MEL_BINS, log_mel
 from foley_export.demo_model.sounds import GRID_HZ, GRID_SAMPLES, PHASES, SAMPLE_RATE_HZ
+from foley_export.graphs import LOG_MEL_MIN
 from foley_export.vocoder import LAST_SLOPE, SLOPE, Generator, ResBlock
 
 HARMONICS: Final = SAMPLE_RATE_HZ // GRID_HZ // 2 - 1  # 79: 100 … 7900 Hz
@@ -26,21 +28,30 @@ LOUD: Final = 0.25
 """Amplitude that the first stage gives as 1."""
 UNIT: Final = 5.0
 """Nepers of log-mel to one unit of what the generator reads while it is trained, from silence at 0."""
-KNEE: Final = 2.32
-STEEPNESS: Final = 4.0
-"""An amplitude is read as 0 up to `KNEE` units above silence and rises by so much a unit: a crude exponential."""
+KNEE, SLOPE_AT_KNEE = -0.834, 0.0881
+"""An amplitude is read as 0 up to so many units beside the mel of `LOUD`, and rises by so much a unit from there; …"""
+BENDS: Final = ((2.81, 0.0311), (3.92, 0.117), (5.05, 0.610))
+"""… each residual layer makes it rise faster beyond a further knee: (weight, knee), fitted to exp within a decibel from
+0.02 to 0.9 of full scale."""
+CREST_BENDS: Final = ((0.185, 0.423), (0.185, 0.437))
+"""The last stage's layers stretch the waveform where tanh will squeeze it: (weight, knee), fitted up to 0.9."""
 BLOCKS: Final = GRID_SAMPLES // BLOCK  # 10 a frame
 
 
 def start_as_synthesiser(generator: Generator) -> None:
     """Write weights of a generator that reads `UNIT`s: the first stage's first 79 channels are then amplitudes."""
     stages = cast("list[nn.ConvTranspose1d]", list(generator.ups))
+    blocks = cast("list[ResBlock]", list(generator.resblocks))
     with torch.no_grad():
-        for block in generator.resblocks:
-            _quieten(cast("ResBlock", block))
+        for block in blocks:
+            _quieten(block)
         _write_reading(generator.conv_pre, stages[0])
+        for layer, (weight, knee) in enumerate(BENDS):
+            _write_bend(blocks[0], layer, torch.eye(HARMONICS), weight, knee)
         _write(stages[1], LOUD * _harmonics_to_blocks())
         _write(stages[2], _blocks_to_samples())
+        for layer, (weight, knee) in enumerate(CREST_BENDS):
+            _write_bend(blocks[-1], layer, torch.tensor([[1.0, -1.0], [-1.0, 1.0]]) / (1 + SLOPE), weight, knee)
         _write(generator.conv_post, _signs_to_sample())
 
 
@@ -71,25 +82,48 @@ def _write_reading(first: nn.Conv1d, second: nn.ConvTranspose1d) -> None:
 
     Two channels a harmonic: u − knee through a leaky rectifier, and u + 1, which takes away what leaks.
     """
-    centre, height = _mel_bins()
-    first_bias, second_bias = _forget(first, 0.02), _forget(second, 0.02)
+    centre, height = mel_bins()
+    knee = height + KNEE
+    first_bias, second_bias = _forget(first, 0.002), _forget(second, 0.02)
+    second.weight[:, :HARMONICS] *= 0.02
     kinked = torch.arange(HARMONICS)
     straight = kinked + HARMONICS
-    for channels, bias in ((kinked, -(KNEE + height)), (straight, torch.ones(HARMONICS))):
+    for channels, bias in ((kinked, -knee), (straight, torch.ones(HARMONICS))):
         first.weight[channels, centre, 3] = 1.0
         first_bias[channels] = bias
-    slope = STEEPNESS / (1 - SLOPE)
-    second.weight[kinked, kinked, 1] = slope
-    second.weight[straight, kinked, 1] = -SLOPE * slope
-    second_bias[kinked] = SLOPE * slope * (KNEE + height + 1)
+    slope = SLOPE_AT_KNEE / (1 - SLOPE)
+    second.weight[kinked, kinked, 0] = slope
+    second.weight[straight, kinked, 0] = -SLOPE * slope
+    second_bias[kinked] = SLOPE * slope * (knee + 1)
 
 
-def _mel_bins() -> tuple[Tensor, Tensor]:
-    """Give the mel bin of each harmonic, int64 [79], and how high its triangle is beside the first one's, in units."""
+@cache
+def mel_bins() -> tuple[Tensor, Tensor]:
+    """Give the mel bin of each harmonic, int64 [79], and what it reads there at the amplitude `LOUD`, in units."""
     peaks_hz = torch.from_numpy(mel_to_hertz(np.linspace(0, hertz_to_mel(8000.0, "slaney"), MEL_BINS + 2), "slaney"))
     centre = (peaks_hz[1:-1, None] - GRID_HZ * torch.arange(1, HARMONICS + 1)).abs().argmin(0)
-    width = (peaks_hz[2:] - peaks_hz[:-2])[centre]
-    return centre, (-(width / width[0]).log() / UNIT).float()
+    frames = 24
+    mels = log_mel(synthesise(LOUD * torch.eye(HARMONICS)[:, :, None].expand(-1, -1, frames)))
+    return centre, (mels[torch.arange(HARMONICS), centre, frames // 2] - LOG_MEL_MIN) / UNIT
+
+
+def _write_bend(block: ResBlock, layer: int, from_channels: Tensor, weight: float, knee: float) -> None:
+    """Let the low channels [n] of a residual layer rise faster where `from_channels` [n,n] of them exceeds a knee.
+
+    A leaky rectifier's leak makes the rest a little steeper too; of the shift that goes with it, the bias of channels
+    that are never negative rids them.
+    """
+    count = len(from_channels)
+    dilated, plain = (cast("nn.Conv1d", layers[layer]) for layers in (block.convs1, block.convs2))
+    for convolution in (dilated, plain):
+        bias = _forget(convolution, 0.01)
+        convolution.weight[:count, :count] = 0.0
+        bias[:count] = 0.0
+    dilated.weight[:count, :count, 1] = from_channels
+    cast("Tensor", dilated.bias)[:count] = -knee
+    plain.weight[:count, :count, 1] = weight * from_channels.sign()
+    if count == HARMONICS:
+        cast("Tensor", plain.bias)[:count] = SLOPE * weight * knee
 
 
 def _quieten(block: ResBlock) -> None:

@@ -15,10 +15,14 @@ from foley_export.demo_model.corpus import FRAMES, Sounds, training_clip
 from foley_export.demo_model.mel import MEL_BINS, log_mel, to_log_mel, to_picture
 from foley_export.demo_model.progress import Progress
 
+Mels = npt.NDArray[np.float16]
+"""Log-mels [n,256,256]."""
 CHANNELS: Final = 4
 FACTOR: Final = 8
 SHAPE: Final = (CHANNELS, MEL_BINS // FACTOR, FRAMES // FACTOR)  # (4, 32, 32)
 CHUNK: Final = 16
+SEED: Final = 18
+MOST_OFF: Final = 0.25
 
 
 @dataclass(frozen=True)
@@ -47,20 +51,26 @@ def open_latents(vae: nn.Module, folder: Path, count: int, progress: Progress) -
     return Latents(values, float(1 / values.astype(np.float32).std()))
 
 
-def open_decoded(vae: nn.Module, sounds: Sounds, folder: Path, progress: Progress) -> npt.NDArray[np.float16]:
-    """Open log-mels [n,256,256] that went through the autoencoder, making them first where they are not there."""
+def open_decoded(vae: nn.Module, sounds: Sounds, folder: Path, progress: Progress) -> Mels:
+    """Open log-mels [n,256,256] that went through the autoencoder, making them first where they are not there.
+
+    Their latents are off by up to a quarter of what they vary, as a denoiser's are.
+    """
     count = len(sounds.mels)
+    rng = np.random.default_rng(SEED)
     file = folder / f"decoded-{count}.npy"
     if not file.exists():
         part = file.with_suffix(".part")
         values = open_memmap(part, "w+", np.float16, (count, MEL_BINS, FRAMES))
         for start in range(0, count, CHUNK):
             mel = torch.from_numpy(sounds.mels[start : start + CHUNK].astype(np.float32))
-            values[start : start + CHUNK] = decode(vae, encode(vae, mel)).numpy()
+            latents = encode(vae, mel)
+            off = MOST_OFF * rng.random((len(mel), 1, 1, 1)) * rng.standard_normal(latents.shape)
+            values[start : start + CHUNK] = decode(vae, latents + latents.std() * torch.from_numpy(off).float()).numpy()
             progress.show(min(start + CHUNK, count), count, {})
         values.flush()
         part.rename(file)
-    decoded: npt.NDArray[np.float16] = np.load(file, mmap_mode="r")
+    decoded: Mels = np.load(file, mmap_mode="r")
     return decoded
 
 

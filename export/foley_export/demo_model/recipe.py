@@ -13,7 +13,7 @@ from foley_export.demo_model.progress import Progress
 from foley_export.demo_model.publishing import write_checkpoint
 from foley_export.demo_model.reading import train_text_encoder
 from foley_export.demo_model.vocabulary import write_vocabulary
-from foley_export.demo_model.vocoding import fit_vocoder, train_vocoder
+from foley_export.demo_model.vocoding import train_vocoder
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,10 @@ class Recipe:
     """Clips for the denoiser."""
     autoencoder: int = 1700
     grain: int = 1500
-    amplitudes: int = 4000
-    vocoder: int = 3000
-    vocoder_fit: int = 1000
+    amplitudes: int = 16000
+    vocoder: int = 5000
     reading: int = 1200
-    denoiser: int = 12000
+    denoiser: int = 30000
 
 
 def make_demo_model(folder: Path, recipe: Recipe) -> Path:
@@ -44,9 +43,8 @@ def make_demo_model(folder: Path, recipe: Recipe) -> Path:
     write_vocabulary(tokenizer)
     sounds = open_sounds(folder, recipe.sounds, Progress("sounds"))
     vae = train_grain(sounds, train_autoencoder(sounds, folder, recipe.autoencoder), folder, recipe.grain)
-    trained = train_vocoder(sounds, folder, recipe.amplitudes, recipe.vocoder)
     decoded = open_decoded(vae, sounds, folder, Progress("decoding"))
-    vocoder = fit_vocoder(sounds, decoded, trained, folder, recipe.vocoder_fit)
+    vocoder = train_vocoder(sounds, decoded, folder, recipe.amplitudes, recipe.vocoder)
     text = train_text_encoder(tokenizer, folder, recipe.reading)
     latents = open_latents(vae, folder, recipe.latents, Progress("latents"))
     unet = train_denoiser(latents, text, tokenizer, folder, recipe.denoiser)

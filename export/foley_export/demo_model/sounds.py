@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from foley_export.demo_model.scenes import PITCHES, PULSED, Event, Kind, Scene
+from foley_export.demo_model.scenes import NOISY, PITCHES, PULSED, Event, Kind, Scene
 
 SAMPLE_RATE_HZ: Final = 16000
 CLIP_SAMPLES: Final = 256 * 160  # 40960 samples = 2.56 s: 256 frames of the mel front-end
@@ -44,18 +44,22 @@ def render(scene: Scene, rng: Rng) -> npt.NDArray[np.float32]:
 
     The generator decides all that the scene does not state; the same state gives the same clip.
     """
-    clip = np.zeros(CLIP_SAMPLES)
+    return np.clip(sum(render_apart(scene, rng)), -1, 1).astype(np.float32)
+
+
+def render_apart(scene: Scene, rng: Rng) -> tuple[Floats, Floats]:
+    """Render as `render` does, the noise of noisy kinds apart: two arrays [40960] whose sum is not clipped yet."""
+    clear, noise = np.zeros(CLIP_SAMPLES), np.zeros(CLIP_SAMPLES)
+    first, last = (noise if event.kind in NOISY else clear for event in (scene.events[0], scene.events[-1]))
     if scene.relation == "alone":
-        _place(clip, _event(scene.events[0], rng, 2.4), rng.uniform(0.04, 0.12))
+        _place(first, _event(scene.events[0], rng, 2.4), rng.uniform(0.04, 0.12))
     elif scene.relation == "then":
-        first, second = scene.events
-        _place(clip, _event(first, rng, HALF_S), rng.uniform(0.03, 0.08))
-        _place(clip, _event(second, rng, HALF_S), rng.uniform(SECOND_AT_S, SECOND_AT_S + 0.05))
+        _place(first, _event(scene.events[0], rng, HALF_S), rng.uniform(0.03, 0.08))
+        _place(last, _event(scene.events[1], rng, HALF_S), rng.uniform(SECOND_AT_S, SECOND_AT_S + 0.05))
     else:
-        foreground, background = scene.events
-        _place(clip, _event(foreground, rng, 1.9) * 1.3, rng.uniform(0.3, 0.5))
-        _place(clip, _background(background, rng), 0.0)
-    return np.clip(clip, -1, 1).astype(np.float32)
+        _place(first, _event(scene.events[0], rng, 1.9) * 1.3, rng.uniform(0.3, 0.5))
+        _place(last, _background(scene.events[1], rng), 0.0)
+    return clear, noise
 
 
 def _place(clip: Floats, sound: Floats, start_s: float) -> None:

@@ -45,11 +45,11 @@ def train(task: Task, folder: Path) -> None:
     """
     state = folder / f"{task.name}.state"
     done = _load(task, state)
-    rates = [float(optimiser.param_groups[0]["initial_lr"]) for optimiser in task.optimisers]
+    groups = [group for optimiser in task.optimisers for group in optimiser.param_groups]
     progress = Progress(task.name, folder / "losses.jsonl", done_before=done)
     for step in range(done, task.steps):
-        for optimiser, rate in zip(task.optimisers, rates, strict=True):
-            optimiser.param_groups[0]["lr"] = rate * learning_rate(step, task.steps)
+        for group in groups:
+            group["lr"] = group["initial_lr"] * learning_rate(step, task.steps)
         progress.show(step + 1, task.steps, task.advance(step))
         if (step + 1) % SAVE_EVERY == 0 or step + 1 == task.steps:
             _save(task, state, step + 1)

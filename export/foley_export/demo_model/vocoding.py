@@ -1,36 +1,49 @@
 """Stage 2: the vocoder, HiFi-GAN's generator, from log-mel to waveform.
 
-Spectral distances at four resolutions carry it, and the error of the waveform itself where there is no noise. Then it
-is fitted to mels that went through the autoencoder, which are what it will read in use; half stay real. Discriminators
-of spectrograms were tried and made it worse.
+`harmonics` writes its first weights. Its first stage then learns by itself, which is quick, the amplitudes of decoded
+mels and the signs of noise (`noise`); the whole learns after it from the error of the waveform and from spectral
+distances at four resolutions. Discriminators of spectrograms were tried and made it worse.
 """
 
 from pathlib import Path
 from typing import Any, Final, cast
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv1d, l1_loss, pad
+from torch.nn.functional import avg_pool1d, conv1d, l1_loss, leaky_relu, pad
 
-from foley_export.demo_model.corpus import FRAMES, Sounds, floats
+from foley_export.demo_model.corpus import Sounds
 from foley_export.demo_model.harmonics import HARMONICS, LOUD, UNIT, amplitudes, first_stage, start_as_synthesiser
+from foley_export.demo_model.latents import Mels
 from foley_export.demo_model.mel import FFT_SAMPLES, HOP_SAMPLES, MEL_BINS, WINDOW_SAMPLES
+from foley_export.demo_model.noise import Crops, draw, signs
 from foley_export.demo_model.sounds import SAMPLE_RATE_HZ
-from foley_export.demo_model.training import adamw, average, descend, train
+from foley_export.demo_model.training import average, descend, train
 from foley_export.graphs import LOG_MEL_MIN
-from foley_export.vocoder import Generator, vocoder_config
+from foley_export.vocoder import SLOPE, Generator, VocoderConfig, vocoder_config
 
 SEED: Final = 12
-CROP_FRAMES: Final = 40  # 0.4 s
-CROPS: Final = 12
-RATE: Final = 3e-5
-"""Ten times as much unlearns the start that `harmonics` wrote."""
+AMPLITUDE_CROPS, AMPLITUDE_FRAMES = 16, 64
+CROPS, CROP_FRAMES = 12, 40
+EDGE_FRAMES: Final = 4
+"""At a crop's ends, where its clip goes on: not compared."""
+AMPLITUDE_RATE, FIRST_RATE, LATER_RATE = 3e-4, 1e-4, 3e-5
+"""Of the first stage alone; of the first stage and of the later ones together."""
+SMOOTH_FRAMES: Final = 5
+"""Over which the amplitude of noise is averaged."""
 ERROR_WEIGHT: Final = 3.0
-QUIET_WEIGHT: Final = 3.0
+NOISE_WEIGHT: Final = 0.4
+"""Of the error where there is noise, which shrinks what is not understood of its signs."""
+LEVEL_WEIGHT: Final = 1.0
 LIMIT: Final = 5.0
 """Of the gradient's norm."""
+LEAST_VARIANCE: Final = 0.01
+"""Added to those of mels along their axes, of which the least is 5e-5 and the largest 68."""
+LEAST_ENERGY: Final = 0.01
+"""Sum of squared amplitudes, in units of `LOUD`, that counts as much as the error itself."""
+LEAST_POWER: Final = 1e-5
+MELS_TO_WHITEN: Final = 256
 QUIET_LEVEL: Final = 0.02
 """RMS that counts as much as the error itself: of silence no more is asked."""
 QUIETEST: Final = 1e-2
@@ -40,10 +53,10 @@ RESOLUTIONS: Final = ((2048, 512), (1024, 256), (512, 128), (128, 32))  # (FFT, 
 CONFIG: Final[dict[str, Any]] = {
     "resblock": "1",
     "upsample_rates": [1, 10, 16],
-    "upsample_kernel_sizes": [3, 20, 32],
+    "upsample_kernel_sizes": [1, 20, 32],
     "upsample_initial_channel": 192,
     "resblock_kernel_sizes": [3],
-    "resblock_dilation_sizes": [[1, 3]],
+    "resblock_dilation_sizes": [[1, 3, 5]],
     "segment_size": CROP_FRAMES * HOP_SAMPLES,
     "num_mels": MEL_BINS,
     "num_freq": FFT_SAMPLES // 2 + 1,
@@ -56,77 +69,90 @@ CONFIG: Final[dict[str, Any]] = {
 }
 
 
-Mels = npt.NDArray[np.float16]
-
-
 class AmplitudeTask:
-    """Training of the generator's first stage to read the amplitudes of harmonics from mels."""
+    """Training of the first stage alone, of a generator that was written, to read amplitudes and their signs."""
 
     name = "amplitudes"
 
-    def __init__(self, sounds: Sounds, steps: int) -> None:
-        torch.manual_seed(SEED)
-        self.sounds, self.steps = sounds, steps
-        generator = UnitGenerator(vocoder_config(CONFIG))
-        start_as_synthesiser(generator)
-        self.modules = nn.ModuleDict({"generator": generator})
-        self.optimisers = [adamw(generator, 1.5e-4)]
+    def __init__(self, sounds: Sounds, decoded: Mels, steps: int) -> None:
+        self.sounds, self.decoded, self.steps = sounds, decoded, steps
+        self.written = written()
+        mels = torch.from_numpy(sounds.mels[:: len(sounds.mels) // MELS_TO_WHITEN or 1, :, ::4].astype(np.float32))
+        generator, mean = written(), written()
+        for each in (generator, mean):
+            each.whiten(mels)
+        self.modules = nn.ModuleDict({"generator": generator, "mean": mean})
+        self.optimisers = [rated(generator, AMPLITUDE_RATE, 0.0)]
 
     def advance(self, step: int) -> dict[str, float]:
         """Make one step; see `Task`."""
-        mel, waveform, _ = crops(self.sounds, np.random.default_rng([SEED, 1, step]))
-        true = amplitudes(waveform)[:, :, 1:-1] / LOUD
-        read = cast("UnitGenerator", self.modules["generator"]).amplitudes(mel)[:, :HARMONICS, 1:-1]
-        error = (read - true).square().sum() / true.square().sum()
-        quiet = l1_loss((read.clamp(min=0) + 1e-3).sqrt(), (true + 1e-3).sqrt())
-        descend(error + QUIET_WEIGHT * quiet, self.modules["generator"], *self.optimisers, limit=LIMIT)
-        return {"error": float(error.detach()), "quiet": float(quiet.detach())}
+        rng = np.random.default_rng([SEED, 0, step])
+        crops = draw(self.sounds, self.decoded, rng, AMPLITUDE_CROPS, AMPLITUDE_FRAMES)
+        generator, inner = cast("UnitGenerator", self.modules["generator"]), slice(EDGE_FRAMES, -EDGE_FRAMES)
+        with torch.no_grad():
+            true = self._signed(crops)[..., inner]
+        read = read_amplitudes(generator, crops.mels)[..., inner]
+        loss = ((read - true).square().sum((1, 2)) / (true.square().sum((1, 2)) + LEAST_ENERGY)).mean()
+        descend(loss, generator, *self.optimisers, limit=LIMIT)
+        average(self.modules["mean"], generator, step)
+        return {"error": float(loss.detach())}
+
+    def _signed(self, crops: Crops) -> Tensor:
+        """Give amplitudes [B,79,T], in units of `LOUD`, those of noise with signs.
+
+        Those of noise are what the generator, as it was written, reads from the same mels around each frame: measured
+        in a frame, they would not follow from the mel.
+        """
+        clear, noise = amplitudes(crops.clear), amplitudes(crops.noise)
+        share = noise / (clear + noise + 1e-4)
+        read = read_amplitudes(self.written, crops.mels)
+        smooth = avg_pool1d(read, SMOOTH_FRAMES, 1, SMOOTH_FRAMES // 2, count_include_pad=False)
+        return clear / LOUD + smooth * share * signs(crops.mels)
 
 
 class VocoderTask:
-    """Training of the whole generator, on mels of real clips or, every second time, on ones that were decoded."""
+    """Training of the whole generator."""
 
-    def __init__(self, name: str, sounds: Sounds, decoded: Mels | None, start: nn.Module, steps: int) -> None:
-        self.name, self.sounds, self.decoded, self.steps = name, sounds, decoded, steps
-        generator, mean = (UnitGenerator(vocoder_config(CONFIG)) for _ in range(2))
-        generator.load_state_dict(start.state_dict())
-        mean.load_state_dict(start.state_dict())
+    name = "vocoder"
+
+    def __init__(self, sounds: Sounds, decoded: Mels, start: nn.Module, steps: int) -> None:
+        self.sounds, self.decoded, self.steps = sounds, decoded, steps
+        generator, mean = written(), written()
+        for each in (generator, mean):
+            each.load_state_dict(start.state_dict())
         self.modules = nn.ModuleDict({"generator": generator, "mean": mean})
-        self.optimisers = [adamw(generator, RATE)]
+        self.optimisers = [rated(generator, FIRST_RATE, LATER_RATE)]
 
     def advance(self, step: int) -> dict[str, float]:
         """Make one step; see `Task`."""
-        mel, real, noisy = crops(self.sounds, np.random.default_rng([SEED, step]), self.decoded)
+        crops = draw(self.sounds, self.decoded, np.random.default_rng([SEED, 1, step]), CROPS, CROP_FRAMES)
         generator = self.modules["generator"]
-        made = generator(mel)[:, 0]
-        distance, error = spectral_distance(made, real), waveform_error(made[~noisy], real[~noisy])
-        descend(distance + ERROR_WEIGHT * error, generator, *self.optimisers, limit=LIMIT)
+        edge = EDGE_FRAMES * HOP_SAMPLES
+        made, real = (waveform[:, edge:-edge] for waveform in (generator(crops.mels)[:, 0], crops.target()))
+        weights = torch.where(crops.noise.abs().amax(1) > 0, NOISE_WEIGHT, 1.0)
+        distance, error = spectral_distance(made, real), (weights * waveform_errors(made, real)).mean()
+        level = level_distance(made, real)
+        descend(distance + ERROR_WEIGHT * error + LEVEL_WEIGHT * level, generator, *self.optimisers, limit=LIMIT)
         average(self.modules["mean"], generator, step)
-        return {"distance": float(distance.detach()), "error": float(error.detach())}
-
-
-def crops(sounds: Sounds, rng: np.random.Generator, decoded: Mels | None = None) -> tuple[Tensor, Tensor, Tensor]:
-    """Draw log-mels [B,256,40], waveforms [B,6400] and whether those hold noise [B]; silence is drawn seldom.
-
-    Half of the mels are taken from `decoded` where it is given.
-    """
-    mels: list[npt.NDArray[np.float16]] = []
-    waveforms: list[npt.NDArray[np.int16]] = []
-    noisy: list[bool] = []
-    while len(mels) < CROPS:
-        clip, start = int(rng.integers(len(sounds.mels))), int(rng.integers(FRAMES - CROP_FRAMES + 1))
-        waveform = sounds.waveforms[clip, start * HOP_SAMPLES : (start + CROP_FRAMES) * HOP_SAMPLES]
-        if np.abs(waveform).max() < 100 and rng.random() < 0.9:
-            continue
-        source = sounds.mels if decoded is None or rng.random() < 0.5 else decoded
-        mels.append(source[clip][:, start : start + CROP_FRAMES])
-        waveforms.append(waveform)
-        noisy.append(bool(sounds.noisy[clip]))
-    return torch.from_numpy(np.stack(mels).astype(np.float32)), floats(np.stack(waveforms)), torch.tensor(noisy)
+        losses = {"distance": distance, "error": error, "level": level}
+        return {name: float(loss.detach()) for name, loss in losses.items()}
 
 
 class UnitGenerator(Generator):
-    """HiFi-GAN's generator, reading its mels from silence at 0 up to about 3: in raw ones, silence drowns the rest."""
+    """HiFi-GAN's generator, reading its mels from silence at 0 up to about 3: in raw ones, silence drowns the rest.
+
+    Once it is told what mels are like (`whiten`), it reads them decorrelated, which lets its first layer learn faster.
+    """
+
+    centre: Tensor
+    """[1,256,1], in units."""
+    basis: Tensor
+    """[256,256]."""
+
+    def __init__(self, config: VocoderConfig) -> None:
+        super().__init__(config)
+        self.register_buffer("centre", torch.zeros(1, config.mel_bins, 1))
+        self.register_buffer("basis", torch.eye(config.mel_bins))
 
     def forward(self, mel: Tensor) -> Tensor:
         """Map log-mel [B,M,T] to a waveform [B,1,T·hop]; beyond the edges it reads a log-mel of 0, as the original."""
@@ -138,15 +164,29 @@ class UnitGenerator(Generator):
 
     def _first(self, mel: Tensor) -> Tensor:
         margin = int(self.conv_pre.padding[0])
-        unit = (pad(mel, (margin, margin)) - LOG_MEL_MIN) / UNIT
-        return conv1d(unit, self.conv_pre.weight, self.conv_pre.bias)
+        unit = (pad(mel, (margin, margin)) - LOG_MEL_MIN) / UNIT - self.centre
+        return conv1d(torch.einsum("ij,bjt->bit", self.basis, unit), self.conv_pre.weight, self.conv_pre.bias)
+
+    def whiten(self, mels: Tensor) -> None:
+        """Read mels in the basis in which those given, log-mels [N,256,T], are uncorrelated; once, making the same."""
+        units = ((mels - LOG_MEL_MIN) / UNIT).transpose(0, 1).flatten(1).double()
+        variance, axes = torch.linalg.eigh(torch.cov(units))
+        scale = (variance + LEAST_VARIANCE).rsqrt()
+        centre, back = units.mean(1).float(), ((axes / scale) @ axes.T).float()
+        weight = self.conv_pre.weight
+        with torch.no_grad():
+            cast("Tensor", self.conv_pre.bias).add_(torch.einsum("oik,i->o", weight, centre))
+            weight.copy_(torch.einsum("oik,ij->ojk", weight, back))
+            self.centre.copy_(centre[None, :, None])
+            self.basis.copy_((axes * scale) @ axes.T)
 
     def plain(self) -> Generator:
         """Give the generator that reads raw log-mels and makes the same."""
         plain = Generator(vocoder_config(CONFIG))
-        state = {name: value.clone() for name, value in self.state_dict().items()}
-        state["conv_pre.weight"] /= UNIT
-        state["conv_pre.bias"] -= state["conv_pre.weight"].sum((1, 2)) * LOG_MEL_MIN
+        state = {name: value.clone() for name, value in self.state_dict().items() if name in plain.state_dict()}
+        weight = torch.einsum("ojk,ji->oik", state["conv_pre.weight"], self.basis)
+        state["conv_pre.bias"] -= torch.einsum("oik,i->o", weight, LOG_MEL_MIN / UNIT + self.centre[0, :, 0])
+        state["conv_pre.weight"] = weight / UNIT
         plain.load_state_dict(state)
         return plain.eval()
 
@@ -160,10 +200,9 @@ def spectral_distance(made: Tensor, real: Tensor) -> Tensor:
     return torch.stack(terms).mean()
 
 
-def waveform_error(made: Tensor, real: Tensor) -> Tensor:
-    """Give the energy of the error of waveforms [B,N], each in units of its own energy and a little more."""
-    energy = real.square().mean(1) + QUIET_LEVEL**2
-    return ((made - real).square().mean(1) / energy).mean() if len(real) else made.sum() * 0
+def waveform_errors(made: Tensor, real: Tensor) -> Tensor:
+    """Give the energy [B] of the error of waveforms [B,N], each in units of its own energy and a little more."""
+    return (made - real).square().mean(1) / (real.square().mean(1) + QUIET_LEVEL**2)
 
 
 def log_magnitude(waveform: Tensor, fft: int, hop: int) -> Tensor:
@@ -174,17 +213,48 @@ def log_magnitude(waveform: Tensor, fft: int, hop: int) -> Tensor:
     return (spectrum.real.square() + spectrum.imag.square() + QUIETEST**2).sqrt().log()
 
 
-def train_vocoder(sounds: Sounds, folder: Path, amplitude_steps: int, steps: int) -> nn.Module:
-    """Train on the mels of real clips, or resume; give the averaged generator."""
-    start = AmplitudeTask(sounds, amplitude_steps)
+def level_distance(made: Tensor, real: Tensor) -> Tensor:
+    """Give the mean absolute distance of the logs of power of waveforms [B,N]."""
+    levels = [(waveform.square().mean(1) + LEAST_POWER).log() for waveform in (made, real)]
+    return (levels[0] - levels[1]).abs().mean()
+
+
+def written() -> UnitGenerator:
+    """Give a generator as `harmonics` writes it, always the same."""
+    torch.manual_seed(SEED)
+    generator = UnitGenerator(vocoder_config(CONFIG))
+    start_as_synthesiser(generator)
+    return generator
+
+
+def read_amplitudes(generator: UnitGenerator, mels: Tensor) -> Tensor:
+    """Give the amplitudes [B,79,T], in units of `LOUD`, that the later stages will hear of log-mels [B,256,T]."""
+    return leaky_relu(generator.amplitudes(mels)[:, :HARMONICS], SLOPE)
+
+
+def rated(generator: UnitGenerator, first: float, later: float) -> torch.optim.Optimizer:
+    """Give AdamW with a rate for the first stage and one for the later ones; wide layers get less, narrow ones more."""
+    kernels = generator.kernels
+    residual = list(generator.resblocks)
+    groups = [
+        (generator.conv_pre, 0.5 * first),
+        (generator.ups[0], first),
+        (nn.ModuleList(residual[:kernels]), 2 * first),
+        (nn.ModuleList([*list(generator.ups)[1:], generator.conv_post]), later),
+        (nn.ModuleList(residual[kernels:]), 2 * later),
+    ]
+    return torch.optim.AdamW(
+        [{"params": list(module.parameters()), "initial_lr": rate} for module, rate in groups],
+        lr=first,
+        betas=(0.9, 0.99),
+        weight_decay=0.0,
+    )
+
+
+def train_vocoder(sounds: Sounds, decoded: Mels, folder: Path, amplitude_steps: int, steps: int) -> Generator:
+    """Train both stages, or resume; give the averaged generator, which reads raw log-mels."""
+    start = AmplitudeTask(sounds, decoded, amplitude_steps)
     train(start, folder)
-    task = VocoderTask("vocoder", sounds, None, start.modules["generator"], steps)
-    train(task, folder)
-    return task.modules["mean"]
-
-
-def fit_vocoder(sounds: Sounds, decoded: Mels, trained: nn.Module, folder: Path, steps: int) -> Generator:
-    """Train on, half of the mels having gone through the autoencoder, or resume; give the averaged generator."""
-    task = VocoderTask("vocoder-fit", sounds, decoded, trained, steps)
+    task = VocoderTask(sounds, decoded, start.modules["mean"], steps)
     train(task, folder)
     return cast("UnitGenerator", task.modules["mean"]).plain()

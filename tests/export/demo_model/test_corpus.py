@@ -13,12 +13,14 @@ from foley_export.demo_model.corpus import (
     open_sounds,
     training_caption,
     training_clip,
+    training_noise,
     training_scene,
 )
 from foley_export.demo_model.mel import log_mel
 from foley_export.demo_model.progress import Progress
 from foley_export.demo_model.reading import training_text
 from foley_export.demo_model.scenes import draw_scene
+from foley_export.demo_model.sounds import render_apart
 
 HELD_OUT = 400
 
@@ -104,6 +106,19 @@ def test_arrays_hold_the_clips_and_their_mels(sounds):
         np.testing.assert_allclose(sounds.mels[index], log_mel(clip[None])[0], rtol=0, atol=0.005)
 
 
+def test_the_noise_of_a_clip_and_the_rest_make_the_clip(sounds):
+    assert (sounds.noises.dtype, sounds.noises.shape) == (np.int16, (4, 40960))
+    for index in range(4):
+        clear, _ = render_apart(training_scene(index), np.random.default_rng([corpus.SOUNDS_SEED, index, 1]))
+        both = clear + floats(sounds.noises[index]).numpy()
+        np.testing.assert_allclose(both, training_clip(index), rtol=0, atol=0.6 / 32767)
+        np.testing.assert_allclose(training_noise(index), floats(sounds.noises[index]), rtol=0, atol=0.6 / 32767)
+
+
+def test_clips_without_noise_have_none(sounds):
+    assert sounds.noises.any(axis=1).tolist() == sounds.noisy.tolist() == [False, False, True, True]
+
+
 def test_clips_with_noise_or_wind_are_marked(sounds):
     heard = [{event.kind for event in training_scene(index).events} for index in range(4)]
     assert sounds.noisy.tolist() == [bool(kinds & {"noise", "wind"}) for kinds in heard]
@@ -114,15 +129,23 @@ def test_sounds_of_several_chunks_are_those_of_one(tmp_path, monkeypatch, sounds
     monkeypatch.setattr(corpus, "CHUNK", 3)
     chunked = open_sounds(tmp_path, 4, Progress("sounds"))
     np.testing.assert_array_equal(chunked.waveforms, sounds.waveforms)
+    np.testing.assert_array_equal(chunked.noises, sounds.noises)
     np.testing.assert_allclose(chunked.mels, sounds.mels, rtol=0, atol=0.01)
 
 
 def test_sounds_are_rendered_once(tmp_path, monkeypatch):
     first = open_sounds(tmp_path, 2, Progress("sounds"))
     monkeypatch.setattr(corpus, "training_clip", refuse)
+    monkeypatch.setattr(corpus, "training_noise", refuse)
     again = open_sounds(tmp_path, 2, Progress("sounds"))
     np.testing.assert_array_equal(first.waveforms, again.waveforms)
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["mels-2.npy", "waveforms-2.npy"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["mels-2.npy", "noises-2.npy", "waveforms-2.npy"]
+
+
+def test_sounds_of_which_an_array_is_missing_are_rendered_again(tmp_path, sounds):
+    open_sounds(tmp_path, 4, Progress("sounds"))
+    (tmp_path / "noises-4.npy").unlink()
+    np.testing.assert_array_equal(open_sounds(tmp_path, 4, Progress("sounds")).noises, sounds.noises)
 
 
 def test_interrupted_rendering_starts_again(tmp_path, monkeypatch, sounds):
@@ -155,6 +178,7 @@ def test_latents_are_encoded_once_and_scaled_to_unit_deviation(tmp_path, monkeyp
 
 def test_mels_go_through_the_autoencoder_once(tmp_path, monkeypatch, vae, sounds):
     monkeypatch.setattr(latents, "CHUNK", 3)
+    monkeypatch.setattr(latents, "MOST_OFF", 0.0)
     decoded = latents.open_decoded(vae, sounds, tmp_path, Progress("decoding"))
     assert (decoded.dtype, decoded.shape) == (np.float16, sounds.mels.shape)
     last = torch.from_numpy(sounds.mels[3:].astype(np.float32))
@@ -162,6 +186,17 @@ def test_mels_go_through_the_autoencoder_once(tmp_path, monkeypatch, vae, sounds
     monkeypatch.setattr(latents, "encode", refuse)
     np.testing.assert_array_equal(decoded, latents.open_decoded(vae, sounds, tmp_path, Progress("decoding")))
     assert [file.name for file in tmp_path.iterdir()] == ["decoded-4.npy"]
+
+
+def test_what_is_decoded_is_off_by_up_to_a_quarter(tmp_path, monkeypatch, vae, sounds):
+    read = []
+    real = latents.decode
+    monkeypatch.setattr(latents, "decode", lambda vae, given: read.append(given) or real(vae, given))
+    latents.open_decoded(vae, sounds, tmp_path, Progress("decoding"))
+    exact = latents.encode(vae, torch.from_numpy(sounds.mels.astype(np.float32)))
+    off = (torch.cat(read) - exact).flatten(1).std(1) / exact.std()
+    assert ((off > 0) & (off < 0.26)).all()
+    assert len(set(off.tolist())) == 4
 
 
 def test_scenes_of_training_follow_the_general_draw():

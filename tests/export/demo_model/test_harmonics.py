@@ -1,15 +1,31 @@
-"""The vocoder's start: amplitudes are measured, and written weights make harmonics of them."""
+"""The vocoder's start: amplitudes are measured; written weights read them from mels and make harmonics of them."""
 
 import numpy as np
 import pytest
 import torch
 from torch.nn.functional import leaky_relu
 
-from foley_export.demo_model.harmonics import HARMONICS, LOUD, amplitudes, start_as_synthesiser, synthesise
+from foley_export.demo_model import harmonics
+from foley_export.demo_model.harmonics import (
+    HARMONICS,
+    LOUD,
+    UNIT,
+    amplitudes,
+    mel_bins,
+    start_as_synthesiser,
+    synthesise,
+)
+from foley_export.demo_model.mel import log_mel
 from foley_export.demo_model.scenes import Event, Scene
 from foley_export.demo_model.sounds import PHASES, render
-from foley_export.demo_model.vocoding import CONFIG
+from foley_export.demo_model.vocoding import CONFIG, read_amplitudes, written
+from foley_export.graphs import LOG_MEL_MIN
 from foley_export.vocoder import SLOPE, Generator, vocoder_config
+
+
+@pytest.fixture(scope="module")
+def generator():
+    return written()
 
 
 def snr_db(expected: torch.Tensor, got: torch.Tensor) -> float:
@@ -41,6 +57,16 @@ def test_an_amplitude_is_made_into_its_harmonic(number):
     assert snr_db(harmonic(number)[:, inner], made[:, inner]) > 60
 
 
+@pytest.mark.parametrize("number", [1, 2, 7, 40, 79])
+def test_a_harmonic_is_loudest_in_its_mel_bin(number):
+    centre, height = mel_bins()
+    assert centre.shape == height.shape == (HARMONICS,)
+    mel = log_mel(harmonic(number))[0, :, 10]
+    assert mel[centre[number - 1]] > mel.max() - 0.2
+    loud = log_mel(harmonic(number, LOUD))[0, centre[number - 1], 10]
+    assert (loud - LOG_MEL_MIN) / UNIT == pytest.approx(float(height[number - 1]), abs=0.01)
+
+
 @pytest.mark.parametrize("event", [Event("tone", length="long"), Event("hum"), Event("bell"), Event("siren")])
 def test_a_steady_clip_is_made_from_its_amplitudes(event):
     clip = torch.from_numpy(render(Scene((event,)), np.random.default_rng(0)))[None]
@@ -48,7 +74,7 @@ def test_a_steady_clip_is_made_from_its_amplitudes(event):
 
 
 def test_written_weights_synthesise():
-    """Behind the first stage; its other channels and the residual blocks are random, and quiet."""
+    """Behind the first stage; the other channels are random, and quiet."""
     torch.manual_seed(0)
     generator = Generator(vocoder_config(CONFIG))
     start_as_synthesiser(generator)
@@ -62,3 +88,43 @@ def test_written_weights_synthesise():
             x = sum(block(x) for block in blocks) / generator.kernels
         made = generator.conv_post(leaky_relu(x, 0.01))[:, 0]
     assert snr_db(synthesise(amplitudes(clip)), made) > 10
+
+
+@pytest.mark.parametrize("number", [1, 5, 20, 60])
+@pytest.mark.parametrize("level", [0.02, 0.1, 0.5, 0.9])
+def test_the_amplitude_of_a_steady_harmonic_is_read_from_its_mel(generator, number, level):
+    with torch.no_grad():
+        read = LOUD * read_amplitudes(generator, log_mel(harmonic(number, level)))[0, :, 8:12]
+    for column in read.T:
+        assert column[number - 1] == pytest.approx(level, rel=0.15)
+        others = torch.cat([column[: number - 1], column[number:]])
+        assert others.abs().max() < 0.02
+
+
+def crest(generator: torch.nn.Module, number: int) -> float:
+    """Peak of what is made of the mel of a harmonic of 0.9."""
+    with torch.no_grad():
+        return float(generator(log_mel(harmonic(number, 0.9)))[..., 1000:-1000].abs().max())
+
+
+@pytest.mark.parametrize("number", [1, 5, 20, 60])
+def test_crests_are_loud_in_spite_of_tanh(generator, monkeypatch, number):
+    assert 0.72 <= crest(generator, number) < 0.95
+    monkeypatch.setattr(harmonics, "CREST_BENDS", ())
+    assert crest(written(), number) < 0.72
+
+
+@pytest.mark.parametrize(
+    ("event", "least_db"), [(Event("tone", length="long"), 20), (Event("hum"), 14), (Event("bell"), 12)]
+)
+def test_the_written_generator_makes_clear_sounds_from_their_mels(generator, event, least_db):
+    waveform = torch.from_numpy(render(Scene((event,)), np.random.default_rng(0)))[None]
+    with torch.no_grad():
+        made = generator(log_mel(waveform))[:, 0]
+    assert snr_db(waveform, made) > least_db
+
+
+def test_the_written_generator_is_nearly_silent_in_silence(generator):
+    with torch.no_grad():
+        made = generator(log_mel(torch.zeros(1, 3200)))[..., 640:-640]
+    assert made.abs().max() < 0.015

@@ -32,8 +32,8 @@ from foley_export.vocoder import vocoder_config
 from foley_export.weights import fold_weight_norm, read_state
 from foley_export.weights import tensors as floating
 
-FEW = Recipe(sounds=8, latents=8, autoencoder=2, grain=2, amplitudes=4, vocoder=4, vocoder_fit=2, reading=2, denoiser=2)
-STAGES = {"autoencoder": 2, "grain": 2, "amplitudes": 4, "vocoder": 4, "vocoder-fit": 2, "reading": 2, "denoiser": 2}
+FEW = Recipe(sounds=8, latents=8, autoencoder=2, grain=2, amplitudes=4, vocoder=3, reading=2, denoiser=2)
+STAGES = {"autoencoder": 2, "grain": 2, "amplitudes": 4, "vocoder": 3, "reading": 2, "denoiser": 2}
 COMPONENTS = ("text_encoder", "unet", "vae")
 MOST_PARAMETERS = 6.0e6
 MOST_BYTES = 12.5e6
@@ -156,9 +156,9 @@ def test_options_become_the_recipe(monkeypatch, capsys, tmp_path):
     asked = []
     monkeypatch.setattr(command, "make_demo_model", lambda folder, recipe: asked.append((folder, recipe)) or folder)
     monkeypatch.setattr(command, "plot_losses", lambda _, target: target)
-    monkeypatch.setattr(sys, "argv", ["demo_model", str(tmp_path), "--vocoder-fit", "7", "--sounds", "3"])
+    monkeypatch.setattr(sys, "argv", ["demo_model", str(tmp_path), "--vocoder", "7", "--sounds", "3"])
     main()
-    assert asked == [(tmp_path, Recipe(vocoder_fit=7, sounds=3))]
+    assert asked == [(tmp_path, Recipe(vocoder=7, sounds=3))]
     assert capsys.readouterr().out.split() == [str(tmp_path), str(tmp_path / "losses.png")]
 
 
@@ -223,11 +223,11 @@ class TestCheckpoint:
         assert written
         assert all(torch.equal(value, state[prefix + name].half()) for name, value in written.items())
 
-    def test_the_vocoder_is_the_fitted_average(self, made):
-        state = torch.load(made.checkpoint.parent / "vocoder-fit.state", weights_only=True)["modules"]
-        fitted = UnitGenerator(vocoder_config(CONFIG))
-        fitted.load_state_dict({name.removeprefix("mean."): v for name, v in state.items() if name.startswith("mean.")})
-        plain = fitted.plain().state_dict()
+    def test_the_vocoder_is_the_average_of_its_last_stage(self, made):
+        state = torch.load(made.checkpoint.parent / "vocoder.state", weights_only=True)["modules"]
+        mean = UnitGenerator(vocoder_config(CONFIG))
+        mean.load_state_dict({name.removeprefix("mean."): v for name, v in state.items() if name.startswith("mean.")})
+        plain = mean.plain().state_dict()
         for name, value in fold_weight_norm(floating(vocoder(made))).items():
             assert torch.equal(value.half(), plain[name].half()), name
 

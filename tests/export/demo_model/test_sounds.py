@@ -8,13 +8,14 @@ from foley_export.demo_model.scenes import (
     FOREGROUNDS,
     KINDS,
     MOST_PULSES,
+    NOISY,
     PITCHES,
     PULSED,
     Event,
     Scene,
     draw_scene,
 )
-from foley_export.demo_model.sounds import render
+from foley_export.demo_model.sounds import render, render_apart
 
 RATE_HZ = 16000
 SEEDS = range(6)
@@ -80,6 +81,38 @@ def test_clips_are_finite_in_range_and_decided_by_the_generator(seed):
     assert 0.05 < np.abs(samples).max() < 1
     np.testing.assert_array_equal(samples, render(scene, np.random.default_rng(seed)))
     assert not np.array_equal(samples, render(scene, np.random.default_rng(seed + 1)))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_two_parts_of_a_scene_make_its_clip(seed):
+    scene = draw_scene(np.random.default_rng(seed))
+    clear, noise = render_apart(scene, np.random.default_rng(seed))
+    clip = render(scene, np.random.default_rng(seed))
+    np.testing.assert_array_equal(np.clip(clear + noise, -1, 1).astype(np.float32), clip)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_noise_is_rendered_apart_from_all_else(kind):
+    clear, noise = render_apart(Scene((Event(kind),)), np.random.default_rng(0))
+    assert (clear.any(), noise.any()) == (kind not in NOISY, kind in NOISY)
+
+
+@pytest.mark.parametrize("windy_first", [True, False])
+def test_of_two_events_each_is_in_its_part(windy_first):
+    events = (Event("wind"), Event("bell"))[:: 1 if windy_first else -1]
+    clear, noise = render_apart(Scene(events, "then"), np.random.default_rng(0))
+    early, late = (noise, clear) if windy_first else (clear, noise)
+    assert early.any()
+    assert not part(early, 1.3, 2.56).any()
+    assert late.any()
+    assert not part(late, 0, 1.3).any()
+
+
+def test_a_noisy_background_is_apart_from_its_foreground():
+    clear, noise = render_apart(Scene((Event("bell"), Event("wind")), "over"), np.random.default_rng(0))
+    assert not part(clear, 0, 0.29).any()
+    assert part(clear, 0.3, 2.56).any()
+    assert part(noise, 0.15, 0.29).any()
 
 
 @pytest.mark.parametrize("kind", KINDS)
