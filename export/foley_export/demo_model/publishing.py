@@ -71,7 +71,8 @@ def _load_as_float32(config: Path) -> None:
 def with_weight_norm(generator: nn.Module) -> dict[str, Tensor]:
     """Part each weight into direction and length, as the released vocoder keeps them: w = g · v / ‖v‖.
 
-    v is w itself in half precision, so that multiplying out gives w back.
+    v is w itself in half precision, so that multiplying out gives w back; of a row of zeros, which has no
+    direction, v is ones and g nought.
     """
     state: dict[str, Tensor] = {}
     for name, value in generator.state_dict().items():
@@ -80,6 +81,7 @@ def with_weight_norm(generator: nn.Module) -> dict[str, Tensor]:
             state[name] = half
             continue
         axes = tuple(range(1, half.ndim))
-        state[f"{name}_g"] = torch.linalg.vector_norm(half.float(), dim=axes, keepdim=True)
-        state[f"{name}_v"] = half
+        length = torch.linalg.vector_norm(half.float(), dim=axes, keepdim=True)
+        state[f"{name}_g"] = length
+        state[f"{name}_v"] = half.where(length > 0, 1.0)
     return state

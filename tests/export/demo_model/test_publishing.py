@@ -41,6 +41,14 @@ def test_lengths_are_norms_of_output_channels_and_directions_half(generator):
             np.testing.assert_allclose(value.flatten(), direction.float().flatten(1).norm(dim=1), rtol=1e-6)
 
 
+def test_rows_of_zeros_stay_zeros():
+    silent = Generator(vocoder_config(CONFIG))
+    with torch.no_grad():
+        silent.conv_pre.weight[3] = 0.0
+    folded = fold_weight_norm(tensors(with_weight_norm(silent)))["conv_pre.weight"]
+    assert torch.equal(folded.half(), silent.conv_pre.weight.half())
+
+
 def test_the_generator_is_left_alone(generator):
     with_weight_norm(generator)
     assert {value.dtype for value in generator.state_dict().values()} == {torch.float32}
