@@ -16,4 +16,4 @@ def clip(event: Event, seed: int = 0) -> Crops:
     """Render a whole clip of one event, with the mels of the sound itself."""
     parts = render_apart(Scene((event,)), np.random.default_rng(seed))
     clear, noise = (torch.from_numpy(samples).float()[None] for samples in parts)
-    return Crops(log_mel(clear + noise), log_mel(clear + noise), clear, noise)
+    return Crops(log_mel(clear + noise), clear, noise)

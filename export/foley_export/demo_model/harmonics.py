@@ -127,8 +127,9 @@ def _write_bend(block: ResBlock, layer: int, from_channels: Tensor, weight: floa
 
 
 def _quieten(block: ResBlock) -> None:
-    for layer in cast("list[nn.Conv1d]", list(block.convs2)):
-        _forget(layer, 0.1)
+    for dilated, plain in zip(block.convs1, block.convs2, strict=True):
+        cast("Tensor", dilated.bias).zero_()  # silence would hiss
+        _forget(cast("nn.Conv1d", plain), 0.1)
 
 
 def _write(layer: nn.Conv1d | nn.ConvTranspose1d, values: Tensor) -> None:

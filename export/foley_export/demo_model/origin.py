@@ -8,11 +8,11 @@ from types import ModuleType
 from typing import Any, Final
 
 from foley.errors import UsageError
-from foley_export.demo_model import captions, corpus, mel, scenes, sounds
+from foley_export.demo_model import captions, corpus, latents, mel, scenes, sounds
 from foley_export.demo_model.files import write_json
 
 FILE: Final = "recipe.json"
-SOURCES: Final[tuple[ModuleType, ...]] = (captions, corpus, mel, scenes, sounds)
+SOURCES: Final[tuple[ModuleType, ...]] = (captions, corpus, latents, mel, scenes, sounds)
 """The modules that decide the data."""
 DIGITS: Final = 16
 """Of a source's sha256."""

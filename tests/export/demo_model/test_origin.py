@@ -39,7 +39,7 @@ def refusal(folder: Path, recipe: dict[str, int]) -> str:
 
 def test_a_new_folder_notes_its_recipe_and_its_sources(folder):
     package = Path(origin.__file__).parent
-    sources = ("captions.py", "corpus.py", "mel.py", "scenes.py", "sounds.py")
+    sources = ("captions.py", "corpus.py", "latents.py", "mel.py", "scenes.py", "sounds.py")
     digests = {name: hashlib.sha256((package / name).read_bytes()).hexdigest()[:16] for name in sources}
     assert noted(folder) == digests | RECIPE
     assert [file.name for file in folder.iterdir()] == ["recipe.json"]
