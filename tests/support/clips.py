@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
+from foley_export.demo_model.crops import Crops
 from foley_export.demo_model.mel import log_mel
-from foley_export.demo_model.noise import Crops
 from foley_export.demo_model.scenes import Event, Scene
 from foley_export.demo_model.sounds import render_apart
 

@@ -97,7 +97,8 @@ def _drums(f: Features) -> bool:
 
 def _pluck(f: Features) -> bool:
     dies = PLUCK_DB_S[0] < f.decay_db_s < PLUCK_DB_S[1] and f.tail_s > 0.2
-    return f.filled > 0.8 and dies and _steady_pitch(f) and f.concentration > 0.5 and f.inharmonic < 0.04
+    once = len(f.pulses) < 2
+    return f.filled > 0.8 and once and dies and _steady_pitch(f) and f.concentration > 0.5 and f.inharmonic < 0.04
 
 
 def _bell(f: Features) -> bool:

@@ -3,7 +3,7 @@
 From frames that are all alike, 100 a second, a stack of convolutions can only make what repeats 100 times a second: the
 harmonics of 100 Hz, each at a phase that it may choose once and for all. The sounds are made of just these, so the
 generator's weights can be written down: its first stage reads amplitudes from mels, the later ones are oscillators. As
-written it already makes most sounds from their own mels; training teaches it noise, and mels that were decoded.
+written it already makes most clear sounds from their own mels; of noise it makes a buzz (see `noise`).
 """
 
 from functools import cache
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv_transpose1d, leaky_relu, pad
+from torch.nn.functional import conv_transpose1d, pad
 from transformers.audio_utils import hertz_to_mel, mel_to_hertz
 
 from foley_export.demo_model.mel import MEL_BINS, log_mel
@@ -27,24 +27,27 @@ BLOCK: Final = 16
 LOUD: Final = 0.25
 """Amplitude that the first stage gives as 1."""
 UNIT: Final = 5.0
-"""Nepers of log-mel to one unit of what the generator reads while it is trained, from silence at 0."""
-KNEE, SLOPE_AT_KNEE = -0.834, 0.0881
+"""Nepers of log-mel to one unit of what is read while weights are written and trained, from silence at 0."""
+KNEE, SLOPE_AT_KNEE = -0.966, 0.0438
 """An amplitude is read as 0 up to so many units beside the mel of `LOUD`, and rises by so much a unit from there; …"""
-BENDS: Final = ((2.81, 0.0311), (3.92, 0.117), (5.05, 0.610))
-"""… each residual layer makes it rise faster beyond a further knee: (weight, knee), fitted to exp within a decibel from
-0.02 to 0.9 of full scale."""
+BENDS: Final = ((3.41, 0.0175), (4.93, 0.0692), (6.02, 0.443))
+"""… each residual layer makes it rise faster beyond a further knee: (weight, knee), fitted to exp within 2.3 dB from
+0.003 to 0.95 of full scale, and 1.3 dB from 0.01 to 0.84."""
 CREST_BENDS: Final = ((0.185, 0.423), (0.185, 0.437))
 """The last stage's layers stretch the waveform where tanh will squeeze it: (weight, knee), fitted up to 0.9."""
 BLOCKS: Final = GRID_SAMPLES // BLOCK  # 10 a frame
 
 
 def start_as_synthesiser(generator: Generator) -> None:
-    """Write weights of a generator that reads `UNIT`s: the first stage's first 79 channels are then amplitudes."""
+    """Write weights of a generator that reads `UNIT`s: the first stage's first 79 channels are then amplitudes.
+
+    All other weights become 0.
+    """
     stages = cast("list[nn.ConvTranspose1d]", list(generator.ups))
     blocks = cast("list[ResBlock]", list(generator.resblocks))
     with torch.no_grad():
-        for block in blocks:
-            _quieten(block)
+        for parameter in generator.parameters():
+            parameter.zero_()
         _write_reading(generator.conv_pre, stages[0])
         for layer, (weight, knee) in enumerate(BENDS):
             _write_bend(blocks[0], layer, torch.eye(HARMONICS), weight, knee)
@@ -64,13 +67,6 @@ def amplitudes(waveform: Tensor) -> Tensor:
     return spectrum[:, 2 : 2 * HARMONICS + 1 : 2].abs() / (window.sum() / 2)
 
 
-def first_stage(generator: Generator, x: Tensor) -> Tensor:
-    """Run what follows the first convolution up to the first stage's end: [B,C0,T] to [B,C0/2,T]."""
-    x = generator.ups[0](leaky_relu(x, SLOPE))
-    blocks = list(generator.resblocks)[: generator.kernels]
-    return torch.stack([block(x) for block in blocks]).mean(0)
-
-
 def synthesise(amplitude: Tensor) -> Tensor:
     """Give the sum of harmonics [B,N] that amplitudes [B,79,T] stand for, as the written weights make it."""
     blocks = conv_transpose1d(amplitude, _harmonics_to_blocks()[:, ::2], stride=BLOCKS, padding=BLOCKS // 2)
@@ -84,8 +80,7 @@ def _write_reading(first: nn.Conv1d, second: nn.ConvTranspose1d) -> None:
     """
     centre, height = mel_bins()
     knee = height + KNEE
-    first_bias, second_bias = _forget(first, 0.002), _forget(second, 0.02)
-    second.weight[:, :HARMONICS] *= 0.02
+    first_bias, second_bias = (cast("Tensor", layer.bias) for layer in (first, second))
     kinked = torch.arange(HARMONICS)
     straight = kinked + HARMONICS
     for channels, bias in ((kinked, -knee), (straight, torch.ones(HARMONICS))):
@@ -100,11 +95,16 @@ def _write_reading(first: nn.Conv1d, second: nn.ConvTranspose1d) -> None:
 @cache
 def mel_bins() -> tuple[Tensor, Tensor]:
     """Give the mel bin of each harmonic, int64 [79], and what it reads there at the amplitude `LOUD`, in units."""
-    peaks_hz = torch.from_numpy(mel_to_hertz(np.linspace(0, hertz_to_mel(8000.0, "slaney"), MEL_BINS + 2), "slaney"))
-    centre = (peaks_hz[1:-1, None] - GRID_HZ * torch.arange(1, HARMONICS + 1)).abs().argmin(0)
+    centre = (mel_peaks_hz()[:, None] - GRID_HZ * torch.arange(1, HARMONICS + 1)).abs().argmin(0)
     frames = 24
     mels = log_mel(synthesise(LOUD * torch.eye(HARMONICS)[:, :, None].expand(-1, -1, frames)))
     return centre, (mels[torch.arange(HARMONICS), centre, frames // 2] - LOG_MEL_MIN) / UNIT
+
+
+def mel_peaks_hz() -> Tensor:
+    """Give the frequency [256] that each mel bin is most sensitive to."""
+    top = hertz_to_mel(SAMPLE_RATE_HZ / 2, "slaney")
+    return torch.from_numpy(mel_to_hertz(np.linspace(0, top, MEL_BINS + 2), "slaney"))[1:-1]
 
 
 def _write_bend(block: ResBlock, layer: int, from_channels: Tensor, weight: float, knee: float) -> None:
@@ -115,10 +115,6 @@ def _write_bend(block: ResBlock, layer: int, from_channels: Tensor, weight: floa
     """
     count = len(from_channels)
     dilated, plain = (cast("nn.Conv1d", layers[layer]) for layers in (block.convs1, block.convs2))
-    for convolution in (dilated, plain):
-        bias = _forget(convolution, 0.01)
-        convolution.weight[:count, :count] = 0.0
-        bias[:count] = 0.0
     dilated.weight[:count, :count, 1] = from_channels
     cast("Tensor", dilated.bias)[:count] = -knee
     plain.weight[:count, :count, 1] = weight * from_channels.sign()
@@ -126,24 +122,9 @@ def _write_bend(block: ResBlock, layer: int, from_channels: Tensor, weight: floa
         cast("Tensor", plain.bias)[:count] = SLOPE * weight * knee
 
 
-def _quieten(block: ResBlock) -> None:
-    for dilated, plain in zip(block.convs1, block.convs2, strict=True):
-        cast("Tensor", dilated.bias).zero_()  # silence would hiss
-        _forget(cast("nn.Conv1d", plain), 0.1)
-
-
 def _write(layer: nn.Conv1d | nn.ConvTranspose1d, values: Tensor) -> None:
-    """Write values into the low channels; the other ones stay random, and small."""
-    _forget(layer, 0.1)
-    layer.weight[: values.shape[0]] = 0.0
-    layer.weight[:, : values.shape[1]] = 0.0
+    """Write values into the low channels."""
     layer.weight[: values.shape[0], : values.shape[1]] = values
-
-
-def _forget(layer: nn.Conv1d | nn.ConvTranspose1d, kept: float) -> Tensor:
-    """Shrink random weights and clear the bias, which is given."""
-    layer.weight.mul_(kept)
-    return cast("Tensor", layer.bias).zero_()
 
 
 def _harmonics_to_blocks() -> Tensor:

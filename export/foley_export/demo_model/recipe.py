@@ -25,9 +25,9 @@ class Recipe:
     latents: int = 12288
     """Clips for the denoiser."""
     autoencoder: int = 1700
-    grain: int = 1500
-    amplitudes: int = 16000
-    vocoder: int = 5000
+    grain: int = 3500
+    amplitudes: int = 5000
+    gates: int = 1400
     reading: int = 1200
     denoiser: int = 30000
 
@@ -44,7 +44,7 @@ def make_demo_model(folder: Path, recipe: Recipe) -> Path:
     sounds = open_sounds(folder, recipe.sounds, Progress("sounds"))
     vae = train_grain(sounds, train_autoencoder(sounds, folder, recipe.autoencoder), folder, recipe.grain)
     decoded = open_decoded(vae, sounds, folder, Progress("decoding"))
-    vocoder = train_vocoder(sounds, decoded, folder, recipe.amplitudes, recipe.vocoder)
+    vocoder = train_vocoder(sounds, decoded, folder, recipe.amplitudes, recipe.gates)
     text = train_text_encoder(tokenizer, folder, recipe.reading)
     latents = open_latents(vae, folder, recipe.latents, Progress("latents"))
     unet = train_denoiser(latents, text, tokenizer, folder, recipe.denoiser)

@@ -1,16 +1,20 @@
 """The procedural sounds that the demo model is trained on: no recording is used.
 
-Each kind of sound is a short function that fills [n] samples; `render` places the events of a scene in a clip. Ranges
-of attributes lie apart (a "low" pitch is at most 200 Hz, a "mid" one at least 500 Hz), so that a caption is either true
-or not.
+Each kind of sound is a short function that fills [n] samples; `render` places the events of a scene in a clip. What
+words of attributes mean lies apart (a "low" pitch is 200 Hz, a "mid" one at least 500 Hz), so that a caption is either
+true or not.
 
-Partials lie on multiples of 100 Hz, glides step over them, and sounds start on multiples of 10 ms. A vocoder that is a
-stack of convolutions has no memory of phase: from frames that are all alike, 100 a second, it can only make what
-repeats 100 times a second. So the waveform of all but noise follows from its mels, and a small vocoder learns it soon.
+It is a small world on purpose: a few notes, lengths and spacings; sounds start, and pulses follow each other, at
+multiples of 80 ms, a column of the autoencoder's latents. Of a caption there are a few renderings, not a continuum,
+which a denoiser of 4 M parameters learns in hours; from a continuum it learnt pitches that drift, beeps that disagree.
+
+Partials lie on multiples of 100 Hz, and glides step over them. A vocoder that is a stack of convolutions has no memory
+of phase: from frames that are all alike, 100 a second, it can only make what repeats 100 times a second. So all but
+noise follows from its mels.
 """
 
-from collections.abc import Callable, Iterable
-from typing import Final
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,19 +27,29 @@ GRID_HZ: Final = 100
 GRID_SAMPLES: Final = SAMPLE_RATE_HZ // GRID_HZ  # 160 samples = 10 ms, the mel front-end's hop
 PHASES: Final = np.random.default_rng(100).random(SAMPLE_RATE_HZ // GRID_HZ)
 """In cycles, of the harmonics of 100 Hz at every multiple of 10 ms: not all alike, which would make pulses of noise."""
-PITCH_HZ: Final = {"low": (100, 200), "mid": (500, 800), "high": (1700, 3200)}
-"""Lowest and highest pitch by its stated name."""
-SLOW_SPACING_S: Final = (0.40, 0.46)
-FAST_SPACING_S: Final = (0.13, 0.17)
-PEAK: Final = {"quiet": (0.06, 0.09), "loud": (0.75, 0.92), None: (0.28, 0.40)}
+COLUMN_S: Final = 0.08
+"""Time of a column of latents: eight frames."""
+PITCH_HZ: Final = {"low": (200,), "mid": (500, 700), "high": (1800, 2400, 3000)}
+"""Notes by the stated name of their pitch."""
+SPACING_S: Final = {"slow": (0.40, 0.48), "fast": (0.16,), None: (0.24, 0.32, 0.40)}
+"""Of pulses, by their stated speed."""
+PEAK: Final = {"quiet": 0.075, "loud": 0.84, None: 0.34}
 """Peak amplitude of an event by its stated level; full scale is 1."""
-LONG_S: Final = (1.6, 2.2)
-SHORT_S: Final = (0.35, 0.55)
-HALF_S: Final = 1.15
-"""Room of each of two events in turn; the second starts at `SECOND_AT_S`."""
-SECOND_AT_S: Final = 1.34
+BACKGROUND_PEAK: Final = 0.11
+LENGTH_S: Final = {"short": (0.40, 0.48), "long": (1.60, 2.00), None: (0.64, 0.80, 0.96)}
+SWEEP_S: Final = {"fast": (0.40, 0.48), "slow": (1.60, 2.00), None: (0.64, 0.80, 0.96)}
+SWEEP_HZ: Final = ((500, 700), (2400, 3000))
+"""Lower and upper ends of rising and falling sounds."""
+SWING_S: Final = {"slow": 0.96, "fast": 0.24, None: 0.40}
+"""Of a siren, up and down, by its stated speed."""
+FULL_S: Final = (2.00, 2.24)
+"""Lengths of what nobody states a length of."""
+ALONE_AT_S, SECOND_AT_S, OVER_AT_S = 0.08, 1.36, 0.40
+"""When an event alone (and the first of two in turn) starts, the second of two, and one over a background."""
+ALONE_ROOM_S, HALF_ROOM_S, OVER_ROOM_S = 2.4, 1.12, 1.92
 
 Floats = npt.NDArray[np.float64]
+T = TypeVar("T")
 Rng = np.random.Generator
 
 
@@ -52,18 +66,18 @@ def render_apart(scene: Scene, rng: Rng) -> tuple[Floats, Floats]:
     clear, noise = np.zeros(CLIP_SAMPLES), np.zeros(CLIP_SAMPLES)
     first, last = (noise if event.kind in NOISY else clear for event in (scene.events[0], scene.events[-1]))
     if scene.relation == "alone":
-        _place(first, _event(scene.events[0], rng, 2.4), rng.uniform(0.04, 0.12))
+        _place(first, _event(scene.events[0], rng, ALONE_ROOM_S), ALONE_AT_S)
     elif scene.relation == "then":
-        _place(first, _event(scene.events[0], rng, HALF_S), rng.uniform(0.03, 0.08))
-        _place(last, _event(scene.events[1], rng, HALF_S), rng.uniform(SECOND_AT_S, SECOND_AT_S + 0.05))
+        _place(first, _event(scene.events[0], rng, HALF_ROOM_S), ALONE_AT_S)
+        _place(last, _event(scene.events[1], rng, HALF_ROOM_S), SECOND_AT_S)
     else:
-        _place(first, _event(scene.events[0], rng, 1.9) * 1.3, rng.uniform(0.3, 0.5))
+        _place(first, _event(scene.events[0], rng, OVER_ROOM_S) * 1.3, OVER_AT_S)
         _place(last, _background(scene.events[1], rng), 0.0)
     return clear, noise
 
 
 def _place(clip: Floats, sound: Floats, start_s: float) -> None:
-    start = _on_grid(start_s)
+    start = round(start_s * SAMPLE_RATE_HZ)
     stop = min(len(clip), start + len(sound))
     clip[start:stop] += sound[: stop - start]
 
@@ -71,73 +85,64 @@ def _place(clip: Floats, sound: Floats, start_s: float) -> None:
 def _event(event: Event, rng: Rng, room_s: float) -> Floats:
     """Give one event at its level, no longer than its room."""
     sound = _pulses(event, rng, room_s) if event.kind in PULSED else SOUNDS[event.kind](event, rng, room_s)
-    return _fade(sound / np.abs(sound).max()) * rng.uniform(*PEAK[event.level])
+    return _fade(sound / np.abs(sound).max()) * PEAK[event.level]
 
 
 def _background(event: Event, rng: Rng) -> Floats:
     """Give a background that lasts the whole clip, well below a foreground."""
     seconds = CLIP_SAMPLES / SAMPLE_RATE_HZ
     sound = {"wind": _wind, "hum": _hum, "noise": _noise}[event.kind](event, rng, seconds, seconds)
-    return _fade(sound / np.abs(sound).max()) * rng.uniform(0.09, 0.13)
+    return _fade(sound / np.abs(sound).max()) * BACKGROUND_PEAK
 
 
 def _pulses(event: Event, rng: Rng, room_s: float) -> Floats:
     """Repeat one pulse `count` times at an even spacing."""
-    spacing = _on_grid(_spacing_s(event, rng, room_s))
+    most_s = (room_s - 0.25) / max(event.count - 1, 1)
+    spacing = round(_one(rng, [each for each in SPACING_S[event.speed] if each <= most_s]) * SAMPLE_RATE_HZ)
     pulse = PULSES[event.kind](event, rng)
     train = np.zeros(spacing * (event.count - 1) + len(pulse))
     for number in range(event.count):
         start = number * spacing
-        train[start : start + len(pulse)] += pulse * rng.uniform(0.9, 1.0)
+        train[start : start + len(pulse)] += pulse
     return train
-
-
-def _spacing_s(event: Event, rng: Rng, room_s: float) -> float:
-    """Give the spacing of pulses: as stated, else one that fits the room."""
-    if event.speed is not None:
-        return float(rng.uniform(*(SLOW_SPACING_S if event.speed == "slow" else FAST_SPACING_S)))
-    return float(rng.uniform(0.2, min(0.4, (room_s - 0.25) / max(event.count - 1, 1))))
 
 
 def _tone(event: Event, rng: Rng, room_s: float) -> Floats:
     pitch_hz, t = _pitch_hz(event, rng), _time(_length_s(event, rng, room_s))
-    partials = [(1, 1.0), (2, rng.uniform(0.05, 0.3)), (3, rng.uniform(0.0, 0.15))]
+    partials = [(1, 1.0), (2, 0.15), (3, 0.07)]
     return _adsr(_mix(level * _partial(pitch_hz * k, t) for k, level in partials), attack_s=0.015, release_s=0.03)
 
 
 def _rise(event: Event, rng: Rng, room_s: float) -> Floats:
-    return _sweep(event, rng, room_s, rng.uniform(500, 800), rng.uniform(2200, 3200))
+    return _sweep(event, rng, room_s, *(_one(rng, ends) for ends in SWEEP_HZ))
 
 
 def _fall(event: Event, rng: Rng, room_s: float) -> Floats:
-    return _sweep(event, rng, room_s, rng.uniform(2200, 3200), rng.uniform(500, 800))
+    return _sweep(event, rng, room_s, *(_one(rng, ends) for ends in reversed(SWEEP_HZ)))
 
 
 def _sweep(event: Event, rng: Rng, room_s: float, start_hz: float, stop_hz: float) -> Floats:
     """Glide from one frequency to another, evenly in octaves."""
-    ranges = {"slow": (1.6, 2.2), "fast": SHORT_S, None: (0.5, 1.1)}
-    t = _time(min(rng.uniform(*ranges[event.speed]), room_s))
+    t = _time(_fitting(rng, SWEEP_S[event.speed], room_s))
     frequency_hz = start_hz * (stop_hz / start_hz) ** (t / t[-1])
-    return _adsr(_glide(frequency_hz, rng), attack_s=0.015, release_s=0.03)
+    return _adsr(_glide(frequency_hz), attack_s=0.015, release_s=0.03)
 
 
 def _siren(event: Event, rng: Rng, room_s: float) -> Floats:
     """Swing up and down around a middle frequency, starting low; at least one whole swing."""
-    rates_hz = {"slow": (0.9, 1.15), "fast": (3.5, 4.5), None: (2.0, 3.0)}
-    rate_hz, t = rng.uniform(*rates_hz[event.speed]), _time(min(room_s, rng.uniform(1.9, 2.3)))
-    frequency_hz = rng.uniform(1300, 1700) * 2 ** (-0.6 * np.cos(2 * np.pi * rate_hz * t))
-    return _adsr(_glide(frequency_hz, rng), attack_s=0.02, release_s=0.04)
+    t = _time(_fitting(rng, FULL_S, room_s))
+    frequency_hz = 1500 * 2 ** (-0.6 * np.cos(2 * np.pi * t / SWING_S[event.speed]))
+    return _adsr(_glide(frequency_hz), attack_s=0.02, release_s=0.04)
 
 
-def _glide(frequency_hz: Floats, rng: Rng) -> Floats:
+def _glide(frequency_hz: Floats) -> Floats:
     """Step over the grid after a frequency [n], each step faded into the next within 10 ms; with a second partial."""
     t = np.arange(len(frequency_hz)) / SAMPLE_RATE_HZ
     centres = np.arange(GRID_SAMPLES // 2, len(frequency_hz), GRID_SAMPLES)
     steps = np.round(frequency_hz[centres] / GRID_HZ).astype(int)
-    second = rng.uniform(0.1, 0.35)
     return _mix(
         np.interp(np.arange(len(t)), centres, steps == step)
-        * (_partial(step * GRID_HZ, t) + second * _partial(2 * step * GRID_HZ, t))
+        * (_partial(step * GRID_HZ, t) + 0.2 * _partial(2 * step * GRID_HZ, t))
         for step in np.unique(steps)
     )
 
@@ -145,34 +150,32 @@ def _glide(frequency_hz: Floats, rng: Rng) -> Floats:
 def _noise(event: Event, rng: Rng, room_s: float, length_s: float | None = None) -> Floats:
     """White noise without its lowest octaves: a burst when short, a hiss when long."""
     t = _time(length_s or _length_s(event, rng, room_s))
-    return _adsr(_band(rng, len(t), rng.uniform(600, 1200), 8000.0), attack_s=0.01, release_s=0.05)
+    return _adsr(_band(rng, len(t), 800.0, 8000.0), attack_s=0.01, release_s=0.05)
 
 
 def _wind(event: Event, rng: Rng, room_s: float, length_s: float | None = None) -> Floats:
     """Noise in a band that swells with gusts: below 620 Hz when low, around 2 kHz when high."""
-    pitch = event.pitch or ("low", "high")[int(rng.integers(2))]
-    t = _time(length_s or min(room_s, rng.uniform(2.0, 2.4)))
-    centre_hz, width = (rng.uniform(220, 330), 0.9) if pitch == "low" else (rng.uniform(1700, 2300), 0.6)
+    pitch = event.pitch or _one(rng, PITCHES["wind"])
+    t = _time(length_s or _fitting(rng, FULL_S, room_s))
+    centre_hz, width = (270.0, 0.9) if pitch == "low" else (2000.0, 0.6)
     noise = _band(rng, len(t), centre_hz * 2**-width, centre_hz * 2**width)
-    gusts = 0.7 + 0.3 * np.sin(2 * np.pi * (rng.uniform(0.5, 1.1) * t + rng.uniform()))
+    gusts = 0.7 + 0.3 * np.sin(2 * np.pi * (t / 1.28 + _one(rng, (0.0, 0.25, 0.5, 0.75))))
     return _adsr(noise * gusts, attack_s=0.15, release_s=0.2)
 
 
 def _pluck(event: Event, rng: Rng, room_s: float) -> Floats:
     """Give a plucked string: harmonics that die the faster the higher they are."""
-    pitch_hz, t = _pitch_hz(event, rng), _time(min(room_s, 1.1))
-    rate = rng.uniform(5.0, 6.5)
+    pitch_hz, t = _pitch_hz(event, rng), _time(min(room_s, 1.12))
     harmonics = [k for k in range(1, 9) if k * pitch_hz < 7500]
-    return _mix(k**-1.1 * np.exp(-t * rate * (0.7 + 0.3 * k)) * _partial(k * pitch_hz, t) for k in harmonics)
+    return _mix(k**-1.1 * np.exp(-t * 5.7 * (0.7 + 0.3 * k)) * _partial(k * pitch_hz, t) for k in harmonics)
 
 
 def _bell(event: Event, rng: Rng, room_s: float) -> Floats:
     """Give a struck bell: inharmonic partials that ring long (a minor-third bell, Fletcher and Rossing)."""
-    pitch_hz, t = _pitch_hz(event, rng), _time(min(room_s, rng.uniform(2.0, 2.3)))
+    pitch_hz, t = _pitch_hz(event, rng), _time(_fitting(rng, FULL_S, room_s))
     partials = [(1.0, 1.0, 1.0), (1.19, 0.35, 1.2), (1.5, 0.25, 1.4), (2.0, 0.4, 1.6), (2.74, 0.2, 2.2)]
-    rate = rng.uniform(1.3, 1.8)
     return _mix(
-        level * np.exp(-t * rate * speed) * _partial(ratio * pitch_hz, t)
+        level * np.exp(-t * 1.5 * speed) * _partial(ratio * pitch_hz, t)
         for ratio, level, speed in partials
         if ratio * pitch_hz < 7500
     )
@@ -180,10 +183,9 @@ def _bell(event: Event, rng: Rng, room_s: float) -> Floats:
 
 def _hum(_event: Event, rng: Rng, room_s: float, length_s: float | None = None) -> Floats:
     """Give an engine: a steady low buzz of many harmonics that throbs."""
-    t = _time(length_s or min(room_s, rng.uniform(1.9, 2.3)))
-    pitch_hz = GRID_HZ
-    buzz = _mix(k**-0.8 * _partial(k * pitch_hz, t) for k in range(1, 9))
-    throb = 1 + 0.25 * np.sin(2 * np.pi * rng.uniform(7, 10) * t)
+    t = _time(length_s or _fitting(rng, FULL_S, room_s))
+    buzz = _mix(k**-0.8 * _partial(k * GRID_HZ, t) for k in range(1, 9))
+    throb = 1 + 0.25 * np.sin(np.pi * t / COLUMN_S)
     return _adsr(buzz * throb, attack_s=0.06, release_s=0.1)
 
 
@@ -193,18 +195,18 @@ def _click(_event: Event, _rng: Rng) -> Floats:
     return _band(np.random.default_rng(1), len(t), 1500.0, 8000.0) * np.exp(-t / 0.0025)
 
 
-def _knock(_event: Event, rng: Rng) -> Floats:
+def _knock(_event: Event, _rng: Rng) -> Floats:
     """Give a knuckle on wood: two damped resonances of the board and a little noise."""
-    t, pitch_hz = _time(0.16), rng.uniform(300, 400)
+    t, pitch_hz = _time(0.16), 350.0
     board = np.sin(2 * np.pi * pitch_hz * t) + 0.6 * np.sin(2 * np.pi * 2.3 * pitch_hz * t)
     knuckle = 0.15 * np.random.default_rng(2).standard_normal(len(t)) * np.exp(-t / 0.004)
     return board * np.exp(-t / 0.022) + knuckle
 
 
-def _drum(_event: Event, rng: Rng) -> Floats:
+def _drum(_event: Event, _rng: Rng) -> Floats:
     """Give a bass drum: a tone that falls from 170 to 60 Hz within a tenth of a second."""
     t = _time(0.28)
-    frequency_hz = rng.uniform(55, 70) + 110 * np.exp(-t / 0.03)
+    frequency_hz = 62 + 110 * np.exp(-t / 0.03)
     return np.sin(2 * np.pi * np.cumsum(frequency_hz) / SAMPLE_RATE_HZ) * np.exp(-t / 0.07)
 
 
@@ -214,26 +216,24 @@ def _beep(event: Event, rng: Rng) -> Floats:
 
 
 def _pitch_hz(event: Event, rng: Rng) -> float:
-    """Draw a pitch in the stated range, or in one of those that the kind has."""
-    choices = PITCHES[event.kind]
-    pitch = event.pitch or choices[int(rng.integers(len(choices)))]
-    low, high = PITCH_HZ[pitch]
-    return float(rng.integers(low // GRID_HZ, high // GRID_HZ + 1) * GRID_HZ)
+    """Draw a note of the stated pitch, or of one of those that the kind has."""
+    return float(_one(rng, PITCH_HZ[event.pitch or _one(rng, PITCHES[event.kind])]))
 
 
 def _length_s(event: Event, rng: Rng, room_s: float) -> float:
-    if event.length is None:
-        return float(rng.uniform(0.6, min(1.2, room_s)))
-    return float(min(rng.uniform(*(SHORT_S if event.length == "short" else LONG_S)), room_s))
+    return _fitting(rng, LENGTH_S[event.length], room_s)
+
+
+def _fitting(rng: Rng, lengths_s: Sequence[float], room_s: float) -> float:
+    return min(_one(rng, lengths_s), room_s)
+
+
+def _one(rng: Rng, choices: Sequence[T]) -> T:
+    return choices[int(rng.integers(len(choices)))]
 
 
 def _time(seconds: float) -> Floats:
     return np.arange(round(seconds * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
-
-
-def _on_grid(seconds: float) -> int:
-    """Give the multiple of 10 ms that is nearest to a time, in samples."""
-    return round(seconds * GRID_HZ) * GRID_SAMPLES
 
 
 def _partial(frequency_hz: float, t: Floats) -> Floats:

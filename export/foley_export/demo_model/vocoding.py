@@ -1,60 +1,64 @@
 """Stage 2: the vocoder, HiFi-GAN's generator, from log-mel to waveform.
 
-`harmonics` writes its first weights. Its first stage then learns by itself, which is quick, the amplitudes of decoded
-mels and the signs of noise (`noise`); the whole learns after it from the error of the waveform and from spectral
-distances at four resolutions. Discriminators of spectrograms were tried and made it worse.
+`harmonics` and `noise` write its weights. What is left to learn is read from mels by its first stage, a part at a time:
+the amplitudes of decoded mels, whose written reading is trained on, and which bands hold noise. The rest stays as it
+is: trained as a whole, by spectral distances or discriminators, it got worse.
 """
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Final, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool1d, conv1d, l1_loss, leaky_relu, pad
+from torch.nn.functional import avg_pool1d, leaky_relu
 
 from foley_export.demo_model.corpus import Sounds
-from foley_export.demo_model.harmonics import HARMONICS, LOUD, UNIT, amplitudes, first_stage, start_as_synthesiser
+from foley_export.demo_model.crops import Crops, draw
+from foley_export.demo_model.harmonics import HARMONICS, LOUD, UNIT, amplitudes, start_as_synthesiser
 from foley_export.demo_model.latents import Mels
 from foley_export.demo_model.mel import FFT_SAMPLES, HOP_SAMPLES, MEL_BINS, WINDOW_SAMPLES
-from foley_export.demo_model.noise import Crops, draw, signs
+from foley_export.demo_model.noise import BANDS, GRAIN, TURNS, band_harmonics, write_noise
+from foley_export.demo_model.readers import Place, Reader
 from foley_export.demo_model.sounds import SAMPLE_RATE_HZ
 from foley_export.demo_model.training import average, descend, train
 from foley_export.graphs import LOG_MEL_MIN
-from foley_export.vocoder import SLOPE, Generator, VocoderConfig, vocoder_config
+from foley_export.vocoder import SLOPE, Generator, vocoder_config
 
 SEED: Final = 12
-AMPLITUDE_CROPS, AMPLITUDE_FRAMES = 16, 64
-CROPS, CROP_FRAMES = 12, 40
+CROPS, CROP_FRAMES = 16, 64
 EDGE_FRAMES: Final = 4
 """At a crop's ends, where its clip goes on: not compared."""
-AMPLITUDE_RATE, FIRST_RATE, LATER_RATE = 3e-4, 1e-4, 3e-5
-"""Of the first stage alone; of the first stage and of the later ones together."""
-SMOOTH_FRAMES: Final = 5
-"""Over which the amplitude of noise is averaged."""
-ERROR_WEIGHT: Final = 3.0
-NOISE_WEIGHT: Final = 0.4
-"""Of the error where there is noise, which shrinks what is not understood of its signs."""
-LEVEL_WEIGHT: Final = 1.0
 LIMIT: Final = 5.0
 """Of the gradient's norm."""
-LEAST_VARIANCE: Final = 0.01
-"""Added to those of mels along their axes, of which the least is 5e-5 and the largest 68."""
+MELS_TO_WHITEN: Final = 256
+CHANNELS: Final = 192
+
+AMPLITUDES: Final = Place(slice(2 * HARMONICS), slice(HARMONICS), slice(HARMONICS))
+AMPLITUDE_RATE: Final = 6e-5
+"""At 1e-4 and more, levels that were written right are lost."""
+SMOOTH_FRAMES: Final = 5
+"""Over which the amplitude of noise is averaged."""
 LEAST_ENERGY: Final = 0.01
 """Sum of squared amplitudes, in units of `LOUD`, that counts as much as the error itself."""
-LEAST_POWER: Final = 1e-5
-MELS_TO_WHITEN: Final = 256
-QUIET_LEVEL: Final = 0.02
-"""RMS that counts as much as the error itself: of silence no more is asked."""
-QUIETEST: Final = 1e-2
-"""Spectral magnitudes below it (noise of −66 dB of full scale) count as silence."""
-RESOLUTIONS: Final = ((2048, 512), (1024, 256), (512, 128), (128, 32))  # (FFT, hop) in samples
+
+NOISE: Final = Place(slice(GRAIN.stop, CHANNELS), slice(TURNS.stop, CHANNELS // 2), slice(TURNS.stop, CHANNELS // 2))
+"""All channels that are left; the first five that it makes are the gates."""
+NOISE_RATES: Final = (2e-4, 2e-3)
+"""Of the first convolution, and of the other ones."""
+NOISE_SPREADS: Final = (0.01, 0.15, 0.12, 0.05)
+"""Of random weights: of the first convolution, the second, and of each residual layer's two."""
+AUDIBLE: Final = 1e-6
+"""Sum of squared amplitudes of a band; …"""
+UNHEARD_WEIGHT: Final = 0.05
+"""… below it, only so much counts what is told."""
 
 CONFIG: Final[dict[str, Any]] = {
     "resblock": "1",
     "upsample_rates": [1, 10, 16],
     "upsample_kernel_sizes": [1, 20, 32],
-    "upsample_initial_channel": 192,
+    "upsample_initial_channel": CHANNELS,
     "resblock_kernel_sizes": [3],
     "resblock_dilation_sizes": [[1, 3, 5]],
     "segment_size": CROP_FRAMES * HOP_SAMPLES,
@@ -70,191 +74,122 @@ CONFIG: Final[dict[str, Any]] = {
 
 
 class AmplitudeTask:
-    """Training of the first stage alone, of a generator that was written, to read amplitudes and their signs."""
+    """Training of what reads amplitudes from mels."""
 
     name = "amplitudes"
 
     def __init__(self, sounds: Sounds, decoded: Mels, steps: int) -> None:
         self.sounds, self.decoded, self.steps = sounds, decoded, steps
-        self.written = written()
-        mels = torch.from_numpy(sounds.mels[:: len(sounds.mels) // MELS_TO_WHITEN or 1, :, ::4].astype(np.float32))
-        generator, mean = written(), written()
-        for each in (generator, mean):
-            each.whiten(mels)
-        self.modules = nn.ModuleDict({"generator": generator, "mean": mean})
-        self.optimisers = [rated(generator, AMPLITUDE_RATE, 0.0)]
+        self.written = Reader(written(), AMPLITUDES)
+        reader = Reader(written(), AMPLITUDES)
+        whiten(reader, sounds)
+        self.modules = nn.ModuleDict({"reader": reader, "mean": deepcopy(reader)})
+        self.optimisers = [optimiser(reader, AMPLITUDE_RATE / 2, AMPLITUDE_RATE)]
 
     def advance(self, step: int) -> dict[str, float]:
         """Make one step; see `Task`."""
-        rng = np.random.default_rng([SEED, 0, step])
-        crops = draw(self.sounds, self.decoded, rng, AMPLITUDE_CROPS, AMPLITUDE_FRAMES)
-        generator, inner = cast("UnitGenerator", self.modules["generator"]), slice(EDGE_FRAMES, -EDGE_FRAMES)
+        crops = draw(self.sounds, self.decoded, np.random.default_rng([SEED, 0, step]), CROPS, CROP_FRAMES)
+        reader, inner = self.modules["reader"], slice(EDGE_FRAMES, -EDGE_FRAMES)
         with torch.no_grad():
-            true = self._signed(crops)[..., inner]
-        read = read_amplitudes(generator, crops.mels)[..., inner]
+            true = self.target(crops)[..., inner]
+        read = leaky_relu(reader(crops.mels), SLOPE)[..., inner]
         loss = ((read - true).square().sum((1, 2)) / (true.square().sum((1, 2)) + LEAST_ENERGY)).mean()
-        descend(loss, generator, *self.optimisers, limit=LIMIT)
-        average(self.modules["mean"], generator, step)
+        descend(loss, reader, *self.optimisers, limit=LIMIT)
+        average(self.modules["mean"], reader, step)
         return {"error": float(loss.detach())}
 
-    def _signed(self, crops: Crops) -> Tensor:
-        """Give amplitudes [B,79,T], in units of `LOUD`, those of noise with signs.
+    def target(self, crops: Crops) -> Tensor:
+        """Give amplitudes [B,79,T] to read, in units of `LOUD`.
 
-        Those of noise are what the generator, as it was written, reads from the same mels around each frame: measured
-        in a frame, they would not follow from the mel.
+        Those of noise are what was read, as written, from the same mels around each frame: measured in a frame, they
+        would not follow from the mel.
         """
         clear, noise = amplitudes(crops.clear), amplitudes(crops.noise)
         share = noise / (clear + noise + 1e-4)
-        read = read_amplitudes(self.written, crops.mels)
+        read = leaky_relu(self.written(crops.mels), SLOPE)
         smooth = avg_pool1d(read, SMOOTH_FRAMES, 1, SMOOTH_FRAMES // 2, count_include_pad=False)
-        return clear / LOUD + smooth * share * signs(crops.mels)
+        return clear / LOUD + smooth * share
 
 
-class VocoderTask:
-    """Training of the whole generator."""
+class GateTask:
+    """Training of what tells noise from other sound, in each band and frame."""
 
-    name = "vocoder"
+    name = "gates"
 
-    def __init__(self, sounds: Sounds, decoded: Mels, start: nn.Module, steps: int) -> None:
+    def __init__(self, sounds: Sounds, decoded: Mels, steps: int) -> None:
         self.sounds, self.decoded, self.steps = sounds, decoded, steps
-        generator, mean = written(), written()
-        for each in (generator, mean):
-            each.load_state_dict(start.state_dict())
-        self.modules = nn.ModuleDict({"generator": generator, "mean": mean})
-        self.optimisers = [rated(generator, FIRST_RATE, LATER_RATE)]
+        reader = Reader(written(), NOISE)
+        whiten(reader, sounds)
+        _randomise(reader)
+        self.modules = nn.ModuleDict({"reader": reader, "mean": deepcopy(reader)})
+        self.optimisers = [optimiser(reader, *NOISE_RATES)]
 
     def advance(self, step: int) -> dict[str, float]:
         """Make one step; see `Task`."""
         crops = draw(self.sounds, self.decoded, np.random.default_rng([SEED, 1, step]), CROPS, CROP_FRAMES)
-        generator = self.modules["generator"]
-        edge = EDGE_FRAMES * HOP_SAMPLES
-        made, real = (waveform[:, edge:-edge] for waveform in (generator(crops.mels)[:, 0], crops.target()))
-        weights = torch.where(crops.noise.abs().amax(1) > 0, NOISE_WEIGHT, 1.0)
-        distance, error = spectral_distance(made, real), (weights * waveform_errors(made, real)).mean()
-        level = level_distance(made, real)
-        descend(distance + ERROR_WEIGHT * error + LEVEL_WEIGHT * level, generator, *self.optimisers, limit=LIMIT)
-        average(self.modules["mean"], generator, step)
-        losses = {"distance": distance, "error": error, "level": level}
-        return {name: float(loss.detach()) for name, loss in losses.items()}
+        reader, inner = self.modules["reader"], slice(EDGE_FRAMES, -EDGE_FRAMES)
+        true, weight = (each[..., inner] for each in self.target(crops))
+        told = reader(crops.mels)[:, : len(BANDS), inner]
+        loss = (weight * (told - true).square()).sum() / weight.sum()
+        descend(loss, reader, *self.optimisers, limit=LIMIT)
+        average(self.modules["mean"], reader, step)
+        right = (weight * ((told > 0.5) == (true > 0.5))).sum() / weight.sum()
+        return {"error": float(loss.detach()), "wrong": 1 - float(right)}
+
+    def target(self, crops: Crops) -> tuple[Tensor, Tensor]:
+        """Give which bands [B,5,T] hold more noise than other sound, 1 or 0, and how much each of them counts."""
+        clear, noise = (amplitudes(part).square() for part in (crops.clear, crops.noise))
+        in_clear, in_noise = (
+            torch.stack([part[:, band_harmonics(band)].sum(1) for band in BANDS], 1) for part in (clear, noise)
+        )
+        heard = in_clear + in_noise > AUDIBLE
+        return (in_noise > in_clear + 1e-7).float(), UNHEARD_WEIGHT + heard.float()
 
 
-class UnitGenerator(Generator):
-    """HiFi-GAN's generator, reading its mels from silence at 0 up to about 3: in raw ones, silence drowns the rest.
-
-    Once it is told what mels are like (`whiten`), it reads them decorrelated, which lets its first layer learn faster.
-    """
-
-    centre: Tensor
-    """[1,256,1], in units."""
-    basis: Tensor
-    """[256,256]."""
-
-    def __init__(self, config: VocoderConfig) -> None:
-        super().__init__(config)
-        self.register_buffer("centre", torch.zeros(1, config.mel_bins, 1))
-        self.register_buffer("basis", torch.eye(config.mel_bins))
-
-    def forward(self, mel: Tensor) -> Tensor:
-        """Map log-mel [B,M,T] to a waveform [B,1,T·hop]; beyond the edges it reads a log-mel of 0, as the original."""
-        return self.upsample(self._first(mel))
-
-    def amplitudes(self, mel: Tensor) -> Tensor:
-        """Give what the first stage makes of log-mel [B,M,T]: [B,96,T], amplitudes of harmonics first."""
-        return first_stage(self, self._first(mel))
-
-    def _first(self, mel: Tensor) -> Tensor:
-        margin = int(self.conv_pre.padding[0])
-        unit = (pad(mel, (margin, margin)) - LOG_MEL_MIN) / UNIT - self.centre
-        return conv1d(torch.einsum("ij,bjt->bit", self.basis, unit), self.conv_pre.weight, self.conv_pre.bias)
-
-    def whiten(self, mels: Tensor) -> None:
-        """Read mels in the basis in which those given, log-mels [N,256,T], are uncorrelated; once, making the same."""
-        units = ((mels - LOG_MEL_MIN) / UNIT).transpose(0, 1).flatten(1).double()
-        variance, axes = torch.linalg.eigh(torch.cov(units))
-        scale = (variance + LEAST_VARIANCE).rsqrt()
-        centre, back = units.mean(1).float(), ((axes / scale) @ axes.T).float()
-        weight = self.conv_pre.weight
-        with torch.no_grad():
-            cast("Tensor", self.conv_pre.bias).add_(torch.einsum("oik,i->o", weight, centre))
-            weight.copy_(torch.einsum("oik,ij->ojk", weight, back))
-            self.centre.copy_(centre[None, :, None])
-            self.basis.copy_((axes * scale) @ axes.T)
-
-    def plain(self) -> Generator:
-        """Give the generator that reads raw log-mels and makes the same."""
-        plain = Generator(vocoder_config(CONFIG))
-        state = {name: value.clone() for name, value in self.state_dict().items() if name in plain.state_dict()}
-        weight = torch.einsum("ojk,ji->oik", state["conv_pre.weight"], self.basis)
-        state["conv_pre.bias"] -= torch.einsum("oik,i->o", weight, LOG_MEL_MIN / UNIT + self.centre[0, :, 0])
-        state["conv_pre.weight"] = weight / UNIT
-        plain.load_state_dict(state)
-        return plain.eval()
-
-
-def spectral_distance(made: Tensor, real: Tensor) -> Tensor:
-    """Give the mean absolute distance of log magnitudes and the spectral convergence over all resolutions."""
-    terms = []
-    for fft, hop in RESOLUTIONS:
-        a, b = log_magnitude(made, fft, hop), log_magnitude(real, fft, hop)
-        terms.append(l1_loss(a, b) + (a.exp() - b.exp()).norm() / b.exp().norm())
-    return torch.stack(terms).mean()
-
-
-def waveform_errors(made: Tensor, real: Tensor) -> Tensor:
-    """Give the energy [B] of the error of waveforms [B,N], each in units of its own energy and a little more."""
-    return (made - real).square().mean(1) / (real.square().mean(1) + QUIET_LEVEL**2)
-
-
-def log_magnitude(waveform: Tensor, fft: int, hop: int) -> Tensor:
-    """Give the natural log of STFT magnitudes [B,fft/2+1,frames] of waveforms [B,N], silence cut off."""
-    margin = (fft - hop) // 2
-    padded = pad(waveform, (margin, margin))
-    spectrum = torch.stft(padded, fft, hop, window=torch.hann_window(fft), center=False, return_complex=True)
-    return (spectrum.real.square() + spectrum.imag.square() + QUIETEST**2).sqrt().log()
-
-
-def level_distance(made: Tensor, real: Tensor) -> Tensor:
-    """Give the mean absolute distance of the logs of power of waveforms [B,N]."""
-    levels = [(waveform.square().mean(1) + LEAST_POWER).log() for waveform in (made, real)]
-    return (levels[0] - levels[1]).abs().mean()
-
-
-def written() -> UnitGenerator:
-    """Give a generator as `harmonics` writes it, always the same."""
-    torch.manual_seed(SEED)
-    generator = UnitGenerator(vocoder_config(CONFIG))
+def written() -> Generator:
+    """Give a generator that reads `UNIT`s as `harmonics` and `noise` write it."""
+    generator = Generator(vocoder_config(CONFIG))
     start_as_synthesiser(generator)
-    return generator
+    write_noise(generator)
+    return generator.eval()
 
 
-def read_amplitudes(generator: UnitGenerator, mels: Tensor) -> Tensor:
-    """Give the amplitudes [B,79,T], in units of `LOUD`, that the later stages will hear of log-mels [B,256,T]."""
-    return leaky_relu(generator.amplitudes(mels)[:, :HARMONICS], SLOPE)
+def whiten(reader: Reader, sounds: Sounds) -> None:
+    """Let a reader read mels decorrelated."""
+    mels = torch.from_numpy(sounds.mels[:: len(sounds.mels) // MELS_TO_WHITEN or 1, :, ::4].astype(np.float32))
+    reader.whiten(mels)
 
 
-def rated(generator: UnitGenerator, first: float, later: float) -> torch.optim.Optimizer:
-    """Give AdamW with a rate for the first stage and one for the later ones; wide layers get less, narrow ones more."""
-    kernels = generator.kernels
-    residual = list(generator.resblocks)
-    groups = [
-        (generator.conv_pre, 0.5 * first),
-        (generator.ups[0], first),
-        (nn.ModuleList(residual[:kernels]), 2 * first),
-        (nn.ModuleList([*list(generator.ups)[1:], generator.conv_post]), later),
-        (nn.ModuleList(residual[kernels:]), 2 * later),
-    ]
-    return torch.optim.AdamW(
-        [{"params": list(module.parameters()), "initial_lr": rate} for module, rate in groups],
-        lr=first,
-        betas=(0.9, 0.99),
-        weight_decay=0.0,
-    )
+def optimiser(reader: Reader, first: float, other: float) -> torch.optim.Optimizer:
+    """Give Adam with a rate for the first convolution and one for the other ones."""
+    groups = [(reader.convolutions[:1], first), (reader.convolutions[1:], other)]
+    parameters = [{"params": list(layers.parameters()), "initial_lr": rate} for layers, rate in groups]
+    return torch.optim.Adam(parameters, lr=other, betas=(0.9, 0.99))
 
 
-def train_vocoder(sounds: Sounds, decoded: Mels, folder: Path, amplitude_steps: int, steps: int) -> Generator:
-    """Train both stages, or resume; give the averaged generator, which reads raw log-mels."""
-    start = AmplitudeTask(sounds, decoded, amplitude_steps)
-    train(start, folder)
-    task = VocoderTask(sounds, decoded, start.modules["mean"], steps)
-    train(task, folder)
-    return cast("UnitGenerator", task.modules["mean"]).plain()
+def plain(generator: Generator) -> Generator:
+    """Give the generator that reads raw log-mels and makes what this one makes of `UNIT`s."""
+    made = Generator(vocoder_config(CONFIG))
+    made.load_state_dict(generator.state_dict())
+    with torch.no_grad():
+        made.conv_pre.weight.div_(UNIT)
+        cast("Tensor", made.conv_pre.bias).sub_(LOG_MEL_MIN * made.conv_pre.weight.sum((1, 2)))
+    return made.eval()
+
+
+def _randomise(reader: Reader) -> None:
+    """Give all weights random values, always the same."""
+    generator = torch.Generator().manual_seed(SEED)
+    spreads = [*NOISE_SPREADS[:2], *NOISE_SPREADS[2:] * (len(reader.convolutions) // 2 - 1)]
+    with torch.no_grad():
+        for convolution, spread in zip(reader.convolutions, spreads, strict=True):
+            cast("nn.Conv1d", convolution).weight.normal_(0, spread, generator=generator)
+
+
+def train_vocoder(sounds: Sounds, decoded: Mels, folder: Path, amplitude_steps: int, gate_steps: int) -> Generator:
+    """Train what reads amplitudes and noise, or resume; give the generator, which reads raw log-mels."""
+    made = written()
+    for task in (AmplitudeTask(sounds, decoded, amplitude_steps), GateTask(sounds, decoded, gate_steps)):
+        train(task, folder)
+        cast("Reader", task.modules["mean"]).write(made)
+    return plain(made)

@@ -1,13 +1,14 @@
-"""Grain is what changes in time; a step teaches the decoder only; crops come from any corpus."""
+"""Grain is what changes in time; latents are put off; a step teaches the decoder only; crops come from any corpus."""
 
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import l1_loss
 
 from foley_export.demo_model import grain as stage
 from foley_export.demo_model.autoencoder import new_autoencoder
 from foley_export.demo_model.corpus import Sounds
-from foley_export.demo_model.grain import GrainTask, Judge, blurred_error, grain
+from foley_export.demo_model.grain import GrainTask, Judge, blurred_error, grain, put_off
 
 FLOOR = 1e-3
 """What `grain` gives of none, so that its root has a slope."""
@@ -55,6 +56,99 @@ def test_a_judge_sees_patches_of_30_pixels():
     assert not picture.grad[0, 1:].any()
 
 
+def off_by(latents: torch.Tensor, seed: int = 0) -> torch.Tensor:
+    """What latents are off by, in units of their deviation."""
+    return (put_off(latents, torch.Generator().manual_seed(seed)) - latents) / latents.std()
+
+
+def deviations(off: torch.Tensor) -> torch.Tensor:
+    return off.flatten(1).std(1)
+
+
+def neighbours_correlation(off: torch.Tensor, dim: int) -> float:
+    early, late = off.narrow(dim, 0, off.shape[dim] - 1), off.narrow(dim, 1, off.shape[dim] - 1)
+    return float((early * late).mean() / off.square().mean())
+
+
+def test_latents_are_off_by_what_the_generator_says():
+    latents = noise(3, 4, 8, 16)
+    assert put_off(latents, torch.Generator()).shape == latents.shape
+    assert torch.equal(off_by(latents, 1), off_by(latents, 1))
+    assert not torch.equal(off_by(latents, 1), off_by(latents, 2))
+
+
+def test_latents_are_off_in_units_of_their_deviation():
+    latents = noise(20, 4, 8, 16)
+    torch.testing.assert_close(off_by(7 * latents + 3), off_by(latents), rtol=1e-3, atol=1e-3)
+
+
+def test_one_latent_in_seven_is_not_off():
+    exact = (off_by(noise(1000, 4, 4, 4)) == 0).flatten(1)
+    assert torch.equal(exact.all(1), exact.any(1))
+    assert 0.12 < exact.all(1).float().mean() < 0.18
+
+
+def test_latents_are_off_by_any_amount_up_to_the_largest(monkeypatch):
+    monkeypatch.setattr(stage, "MOST_DRIFT", 0.0)
+    monkeypatch.setattr(stage, "EXACT_SHARE", 0.0)
+    off = off_by(noise(400, 4, 16, 16))
+    shares = (deviations(off) / 0.35).sort().values
+    torch.testing.assert_close(shares, torch.linspace(0, 1, 400), rtol=0, atol=0.08)
+    assert abs(neighbours_correlation(off, 2)) < 0.02
+    assert abs(neighbours_correlation(off, 3)) < 0.02
+
+
+def test_drift_is_had_in_common_with_neighbours(monkeypatch):
+    monkeypatch.setattr(stage, "MOST_OFF", 0.0)
+    monkeypatch.setattr(stage, "EXACT_SHARE", 0.0)
+    off = off_by(noise(400, 4, 16, 32))
+    assert 0.15 < deviations(off).max() < 0.3
+    assert deviations(off).min() < 0.02
+    assert neighbours_correlation(off, 2) > 0.5
+    assert neighbours_correlation(off, 3) > 0.5
+    assert abs(neighbours_correlation(off, 1)) < 0.05  # not with other channels
+
+
+@pytest.mark.slow
+def test_of_noisy_crops_alone_the_errors_are_blurred(sounds, monkeypatch):
+    taken = []
+
+    def recorded(name, error):
+        def taking(made, real):
+            taken.append((name, tuple(made.shape)))
+            return error(made, real)
+
+        return taking
+
+    monkeypatch.setattr(stage, "blurred_error", recorded("blurred", l1_loss))
+    monkeypatch.setattr(stage, "picture_error", recorded("plain", l1_loss))
+    torch.manual_seed(1)
+    task = GrainTask(sounds, new_autoencoder(), 10)
+    mels = torch.from_numpy(sounds.mels[:3, :, :32].astype(np.float32))
+    monkeypatch.setattr(task, "_mels", lambda _: (mels, [False, True, False]))
+    task.advance(0)
+    assert taken == [(name, (1, 3, 256, 32)) for name in ("plain", "blurred", "plain")]
+
+
+@pytest.mark.slow
+def test_the_decoder_reads_latents_that_are_off_by_the_step(sounds, monkeypatch):
+    seeds = []
+
+    def put(latents, generator):
+        seeds.append(generator.initial_seed())
+        return latents
+
+    monkeypatch.setattr(stage, "put_off", put)
+    monkeypatch.setattr(stage, "CROPS", 1)
+    monkeypatch.setattr(stage, "CROP_FRAMES", 32)
+    for _ in range(2):
+        task = GrainTask(sounds, new_autoencoder(), 10)
+        for step in (0, 1):
+            task.advance(step)
+    assert seeds[:2] == seeds[2:]
+    assert seeds[0] != seeds[1]
+
+
 @pytest.mark.slow
 def test_a_step_teaches_the_decoder_and_leaves_the_encoder(sounds, monkeypatch):
     monkeypatch.setattr(stage, "CROPS", 2)
@@ -74,20 +168,39 @@ def changed(before: torch.nn.Module, after: torch.nn.Module) -> bool:
     return any(not torch.equal(old, new) for old, new in zip(before.parameters(), after.parameters(), strict=True))
 
 
+def marked(noisy: list[bool]) -> GrainTask:
+    """20 steps on clips whose mels hold their number in the lowest bin and that of the frame in the others."""
+    mels = np.broadcast_to(np.arange(256, dtype=np.float16), (4, 256, 256)).copy()
+    mels[:, 0] = np.arange(4)[:, None]
+    silence = np.zeros((4, 40960), np.int16)
+    return GrainTask(Sounds(silence, mels, silence, np.array(noisy)), new_autoencoder(), 20)
+
+
 @pytest.mark.parametrize(
     ("noisy", "expected"),
     [
-        ([False, True, False, True], [False, True, True] * 2),
-        ([True] * 4, [True] * 6),
-        ([False] * 4, [False] * 6),
+        ([False, True, False, True], [False, True, False, True]),
+        ([True] * 4, [True] * 4),
+        ([False] * 4, [False] * 4),
     ],
     ids=["mixed", "all noisy", "all clear"],
 )
-def test_two_crops_in_three_are_noisy_where_there_is_a_choice(noisy, expected):
-    mels = np.broadcast_to(np.arange(4, dtype=np.float16)[:, None, None], (4, 256, 256))
-    silence = np.zeros((4, 40960), np.int16)
-    task = GrainTask(Sounds(silence, mels, silence, np.array(noisy)), new_autoencoder(), 1)
-    drawn = [task._mels(step) for step in range(8)]
-    assert {crops.shape for crops in drawn} == {(6, 256, 64)}
-    assert all([noisy[int(crop[0, 0])] for crop in crops] == expected for crops in drawn)
-    assert len({int(crop[0, 0]) for crops in drawn for crop in crops}) == 4
+def test_every_second_crop_is_noisy_where_there_is_a_choice(noisy, expected):
+    task = marked(noisy)
+    drawn = [task._mels(step) for step in range(20)]
+    for crops, told in drawn:
+        assert told == expected[: len(crops)]
+        assert [noisy[int(crop[0, 0])] for crop in crops] == told
+    assert len({int(crop[0, 0]) for crops, _ in drawn for crop in crops}) == 4
+
+
+def test_crops_are_of_whole_columns_and_then_whole_clips():
+    task = marked([False, True, False, True])
+    drawn = [task._mels(step)[0] for step in range(20)]
+    assert {crops.shape for crops in drawn[:12]} == {(4, 256, 128)}
+    assert {crops.shape for crops in drawn[12:]} == {(2, 256, 256)}
+    starts = {int(start) for crops in drawn[:12] for start in crops[:, 1, 0]}
+    assert {start % 8 for start in starts} == {0}
+    assert len(starts) > 8
+    assert all((crops[:, 1:].diff(dim=2) == 1).all() for crops in drawn)
+    assert torch.equal(task._mels(3)[0], drawn[3])

@@ -11,7 +11,7 @@ from foley.errors import UsageError
 from foley_export.demo_model import origin
 from foley_export.demo_model.origin import bind_folder
 
-RECIPE = {"sounds": 8, "vocoder": 4, "denoiser": 2}
+RECIPE = {"sounds": 8, "gates": 4, "denoiser": 2}
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_the_same_recipe_writes_nothing(folder):
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
-@pytest.mark.parametrize(("name", "number"), [("sounds", 9), ("vocoder", 3)])
+@pytest.mark.parametrize(("name", "number"), [("sounds", 9), ("gates", 3)])
 def test_another_number_is_refused(folder, name, number):
     message = refusal(folder, {**RECIPE, name: number})
     assert f"recipe.json has {name} {RECIPE[name]}, expected {number};" in message
@@ -60,7 +60,7 @@ def test_another_number_is_refused(folder, name, number):
 
 def test_numbers_that_one_side_lacks_are_refused(folder):
     assert "has grain missing, expected 3;" in refusal(folder, {**RECIPE, "grain": 3})
-    assert "has vocoder 4, expected none;" in refusal(folder, {"sounds": 8, "denoiser": 2})
+    assert "has gates 4, expected none;" in refusal(folder, {"sounds": 8, "denoiser": 2})
 
 
 def test_a_changed_source_is_refused(folder, monkeypatch, tmp_path):
@@ -79,7 +79,7 @@ def test_the_last_stage_may_change_length(folder, steps):
     refusal(folder, {**RECIPE, "sounds": 9})
 
 
-@pytest.mark.parametrize("name", ["vocoder.state", "mels-8.npy", "checkpoint"])
+@pytest.mark.parametrize("name", ["gates.state", "mels-8.npy", "checkpoint"])
 def test_work_of_unknown_origin_is_refused(tmp_path, name):
     (tmp_path / name).mkdir()
     assert f"has {name} and no recipe.json" in refusal(tmp_path, RECIPE)

@@ -25,15 +25,15 @@ from foley_export.checkpoint import open_checkpoint
 from foley_export.demo_model import __main__ as command
 from foley_export.demo_model.__main__ import main
 from foley_export.demo_model.origin import bind_folder
+from foley_export.demo_model.readers import Reader
 from foley_export.demo_model.recipe import Recipe, make_demo_model
-from foley_export.demo_model.vocoding import CONFIG, UnitGenerator
+from foley_export.demo_model.vocoding import AMPLITUDES, NOISE, plain, written
 from foley_export.systems import read_model
-from foley_export.vocoder import vocoder_config
 from foley_export.weights import fold_weight_norm, read_state
 from foley_export.weights import tensors as floating
 
-FEW = Recipe(sounds=8, latents=8, autoencoder=2, grain=2, amplitudes=4, vocoder=3, reading=2, denoiser=2)
-STAGES = {"autoencoder": 2, "grain": 2, "amplitudes": 4, "vocoder": 3, "reading": 2, "denoiser": 2}
+FEW = Recipe(sounds=8, latents=8, autoencoder=2, grain=2, amplitudes=4, gates=3, reading=2, denoiser=2)
+STAGES = {"autoencoder": 2, "grain": 2, "amplitudes": 4, "gates": 3, "reading": 2, "denoiser": 2}
 COMPONENTS = ("text_encoder", "unet", "vae")
 MOST_PARAMETERS = 6.0e6
 MOST_BYTES = 12.5e6
@@ -156,9 +156,9 @@ def test_options_become_the_recipe(monkeypatch, capsys, tmp_path):
     asked = []
     monkeypatch.setattr(command, "make_demo_model", lambda folder, recipe: asked.append((folder, recipe)) or folder)
     monkeypatch.setattr(command, "plot_losses", lambda _, target: target)
-    monkeypatch.setattr(sys, "argv", ["demo_model", str(tmp_path), "--vocoder", "7", "--sounds", "3"])
+    monkeypatch.setattr(sys, "argv", ["demo_model", str(tmp_path), "--gates", "7", "--sounds", "3"])
     main()
-    assert asked == [(tmp_path, Recipe(vocoder=7, sounds=3))]
+    assert asked == [(tmp_path, Recipe(gates=7, sounds=3))]
     assert capsys.readouterr().out.split() == [str(tmp_path), str(tmp_path / "losses.png")]
 
 
@@ -223,13 +223,17 @@ class TestCheckpoint:
         assert written
         assert all(torch.equal(value, state[prefix + name].half()) for name, value in written.items())
 
-    def test_the_vocoder_is_the_average_of_its_last_stage(self, made):
-        state = torch.load(made.checkpoint.parent / "vocoder.state", weights_only=True)["modules"]
-        mean = UnitGenerator(vocoder_config(CONFIG))
-        mean.load_state_dict({name.removeprefix("mean."): v for name, v in state.items() if name.startswith("mean.")})
-        plain = mean.plain().state_dict()
+    def test_the_vocoder_reads_by_the_averages_of_both_its_stages(self, made):
+        generator = written()
+        for stage, place in (("amplitudes", AMPLITUDES), ("gates", NOISE)):
+            state = torch.load(made.checkpoint.parent / f"{stage}.state", weights_only=True)["modules"]
+            mean = Reader(written(), place)
+            own = {name.removeprefix("mean."): value for name, value in state.items() if name.startswith("mean.")}
+            mean.load_state_dict(own)
+            mean.write(generator)
+        expected = plain(generator).state_dict()
         for name, value in fold_weight_norm(floating(vocoder(made))).items():
-            assert torch.equal(value.half(), plain[name].half()), name
+            assert torch.equal(value.half(), expected[name].half()), name
 
     def test_its_bundle_tokenizer_reads_captions_as_its_folder_does(self, made, model, tmp_path):
         (write,) = model.tokenizers.values()

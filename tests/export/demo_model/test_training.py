@@ -17,7 +17,7 @@ from foley_export.demo_model.grain import GrainTask
 from foley_export.demo_model.latents import Latents
 from foley_export.demo_model.reading import ReadingTask, new_text_encoder
 from foley_export.demo_model.training import adamw, average, descend, learning_rate, train
-from foley_export.demo_model.vocoding import AmplitudeTask, VocoderTask
+from foley_export.demo_model.vocoding import AmplitudeTask, GateTask
 
 STEPS = 12
 
@@ -235,8 +235,8 @@ def grain_task(sounds, _):
     return GrainTask(sounds, new_autoencoder(), 2)
 
 
-def vocoder_task(sounds, _):
-    return VocoderTask(sounds, sounds.mels, AmplitudeTask(sounds, sounds.mels, 2).modules["mean"], 2)
+def gate_task(sounds, _):
+    return GateTask(sounds, sounds.mels, 2)
 
 
 def reading_task(_, vocabulary):
@@ -254,7 +254,6 @@ def small_batches(monkeypatch):
     for module, name, count in (
         (autoencoder, "CROPS", 4),
         (grain, "CROPS", 2),
-        (vocoding, "AMPLITUDE_CROPS", 2),
         (vocoding, "CROPS", 2),
         (reading, "BATCH", 4),
         (denoising, "BATCH", 2),
@@ -265,7 +264,7 @@ def small_batches(monkeypatch):
 @pytest.mark.slow
 @pytest.mark.usefixtures("small_batches")
 @pytest.mark.parametrize(
-    "make", [autoencoder_task, grain_task, amplitude_task, vocoder_task, reading_task, denoising_task]
+    "make", [autoencoder_task, grain_task, amplitude_task, gate_task, reading_task, denoising_task]
 )
 def test_stages_resume_to_the_same_weights(tmp_path, monkeypatch, sounds, vocabulary, make):
     monkeypatch.setattr(training, "SAVE_EVERY", 1)

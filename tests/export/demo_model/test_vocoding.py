@@ -1,44 +1,51 @@
-"""The vocoder's losses and rates, what its stages learn, and its generator: written, whitened, made plain again."""
+"""What the vocoder's two readers learn, at which rates, and the generator that they are written into."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from support.clips import STEADY, clip
+from torch.nn.functional import conv1d, leaky_relu, pad
 
 from foley_export.demo_model import vocoding
-from foley_export.demo_model.harmonics import HARMONICS, LOUD, amplitudes
+from foley_export.demo_model.crops import Crops
+from foley_export.demo_model.harmonics import HARMONICS, LOUD, UNIT, amplitudes
 from foley_export.demo_model.mel import log_mel
-from foley_export.demo_model.noise import Crops, signs
+from foley_export.demo_model.noise import BANDS, band_harmonics
+from foley_export.demo_model.readers import Reader
 from foley_export.demo_model.scenes import Event
 from foley_export.demo_model.training import train
 from foley_export.demo_model.vocoding import (
+    AMPLITUDES,
     CONFIG,
+    NOISE,
     AmplitudeTask,
-    UnitGenerator,
-    VocoderTask,
-    level_distance,
-    log_magnitude,
-    rated,
-    read_amplitudes,
-    spectral_distance,
-    waveform_errors,
+    GateTask,
+    optimiser,
+    plain,
+    train_vocoder,
     written,
 )
 from foley_export.graphs import LOG_MEL_MIN
 from foley_export.vocoder import SLOPE, Generator, vocoder_config
 
+TASKS = {"amplitudes": AmplitudeTask, "gates": GateTask}
+Weights = dict[str, torch.Tensor]
 
-@pytest.fixture
-def generator():
-    torch.manual_seed(0)
-    return UnitGenerator(vocoder_config(CONFIG)).eval()
+
+@pytest.fixture(scope="module")
+def amplitude_task(sounds):
+    return AmplitudeTask(sounds, sounds.mels, 1)
+
+
+@pytest.fixture(scope="module")
+def gate_task(sounds):
+    return GateTask(sounds, sounds.mels, 1)
 
 
 @pytest.fixture
 def small_batches(monkeypatch):
-    monkeypatch.setattr(vocoding, "AMPLITUDE_CROPS", 3)
     monkeypatch.setattr(vocoding, "CROPS", 2)
 
 
@@ -46,170 +53,161 @@ def noise(*shape: int, seed: int = 0) -> torch.Tensor:
     return 0.1 * torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def test_a_plain_generator_makes_the_same_of_raw_mels(generator):
-    mel = torch.cat([log_mel(noise(1, 3200)), log_mel(torch.zeros(1, 3200))], 2)
-    before = {name: value.clone() for name, value in generator.state_dict().items()}
-    plain = generator.plain()
-    assert type(plain) is Generator
-    with torch.no_grad():
-        torch.testing.assert_close(plain(mel), generator(mel), rtol=0, atol=1e-5)
-    assert all(torch.equal(value, before[name]) for name, value in generator.state_dict().items())
+def weights(module: torch.nn.Module) -> Weights:
+    return {name: value.clone() for name, value in module.state_dict().items()}
 
 
-def varied(sounds) -> torch.Tensor:
-    """Log-mels [4,256,64] of clips."""
-    return torch.from_numpy(sounds.mels[:, :, ::4].astype(np.float32))
-
-
-def test_a_whitened_generator_makes_the_same(generator, sounds):
-    mel = varied(sounds)[:, :, 20:44]
-    with torch.no_grad():
-        before = generator(mel)
-        generator.whiten(varied(sounds))
-        torch.testing.assert_close(generator(mel), before, rtol=0, atol=1e-5)
-    assert not torch.equal(generator.basis, torch.eye(256))
-
-
-def test_a_whitened_generator_is_made_plain(generator, sounds):
-    generator.whiten(varied(sounds))
-    mel = varied(sounds)[:, :, 20:44]  # beyond its edges, both read a log-mel of 0
-    with torch.no_grad():
-        plain, whitened = generator.plain()(mel), generator(mel)
-    for span in (slice(480), slice(480, -480), slice(-480, None)):
-        torch.testing.assert_close(plain[..., span], whitened[..., span], rtol=0, atol=1e-5)
-
-
-def test_mels_are_read_uncorrelated_and_around_nought(generator):
-    mixed = torch.randn(256, 256, generator=torch.Generator().manual_seed(1)) / 16 + 0.3
-    mels = LOG_MEL_MIN + 5 * (2 + torch.einsum("ij,bjt->bit", mixed + torch.eye(256), 10 * noise(4, 256, 500)))
-    generator.whiten(mels)
-    read = torch.einsum("ij,bjt->bit", generator.basis, (mels - LOG_MEL_MIN) / 5 - generator.centre)
-    units = read.transpose(0, 1).flatten(1)
-    assert units.mean(1).abs().max() < 1e-3
-    torch.testing.assert_close(torch.cov(units), torch.eye(256), rtol=0, atol=0.1)
-
-
-def test_a_generator_makes_160_samples_a_frame(generator):
-    with torch.no_grad():
-        waveform = generator(torch.randn(2, 256, 9))
-    assert waveform.shape == (2, 1, 1440)
-    assert waveform.abs().max() <= 1
-
-
-def test_spectral_distance_is_nought_between_equals_and_grows_with_noise():
-    clip, other = noise(1, 5120), noise(1, 5120, seed=1)
-    assert spectral_distance(clip, clip) == 0
-    assert 0 < spectral_distance(clip + 0.1 * other, clip) < spectral_distance(clip + other, clip)
-
-
-def test_the_error_of_a_waveform_is_in_units_of_its_own():
-    real, other = noise(3, 5120), noise(3, 5120, seed=1)
-    errors = [waveform_errors(real + level * other, real) for level in (0.0, 0.1, 0.5)]
-    assert errors[0].tolist() == [0, 0, 0]
-    assert ((errors[1] > 0) & (errors[1] < errors[2])).all()
-    halved = waveform_errors(0.5 * (real + 0.5 * other), 0.5 * real)
-    torch.testing.assert_close(halved, errors[2], rtol=0.2, atol=0)
-    torch.testing.assert_close(waveform_errors(torch.zeros(3, 5120), real), torch.ones(3), rtol=0, atol=0.1)
-    assert waveform_errors(torch.zeros(1, 5120), torch.zeros(1, 5120)) == 0
-
-
-def test_the_distance_of_levels_is_that_of_their_logs():
-    made, other = noise(3, 3200), noise(3, 3200, seed=1)
-    assert level_distance(made, made) == 0
-    assert level_distance(made, other) < 0.1  # another waveform, but as loud
-    assert level_distance(10 * made, made) == pytest.approx(np.log(100), rel=0.01)
-    assert level_distance(made, 10 * made) == level_distance(10 * made, made)
-    assert level_distance(1e-4 * made, torch.zeros(3, 3200)) < 0.01
-
-
-def test_log_magnitudes_of_silence_are_the_floor():
-    magnitudes = log_magnitude(torch.zeros(1, 5120), 512, 128)
-    assert magnitudes.shape[:2] == (1, 257)
-    np.testing.assert_allclose(magnitudes, np.log(1e-2), rtol=1e-5)
-
-
-def changed(before: dict[str, torch.Tensor], after: torch.nn.Module) -> set[str]:
+def changed(before: Weights, after: Weights) -> set[str]:
     """Names of the values that differ."""
-    return {name for name, value in after.state_dict().items() if not torch.equal(value, before[name])}
+    assert before.keys() == after.keys()
+    return {name for name, value in after.items() if not torch.equal(value, before[name])}
 
 
-def is_first(name: str) -> bool:
-    """Whether a parameter is one of the first stage, whose single residual block is the first one."""
-    return name.startswith(("conv_pre.", "ups.0.", "resblocks.0."))
+def read(reader: torch.nn.Module, mels: torch.Tensor) -> torch.Tensor:
+    with torch.no_grad():
+        return reader(mels)
+
+
+def test_a_plain_generator_makes_of_raw_mels_what_the_other_makes_of_units():
+    torch.manual_seed(0)
+    generator = Generator(vocoder_config(CONFIG)).eval()
+    mel = torch.cat([log_mel(noise(1, 3200)), log_mel(torch.zeros(1, 3200))], 2)
+    before = weights(generator)
+    units = (pad(mel, (3, 3)) - LOG_MEL_MIN) / UNIT  # beyond its edges, a generator reads a raw log-mel of 0
+    with torch.no_grad():
+        expected = generator.upsample(conv1d(units, generator.conv_pre.weight, generator.conv_pre.bias))
+        torch.testing.assert_close(plain(generator)(mel), expected, rtol=0, atol=1e-5)
+    assert changed(before, generator.state_dict()) == set()
 
 
 def test_the_written_generator_is_always_the_same():
     torch.manual_seed(1)
-    first = written().state_dict()
+    first = weights(written())
     torch.manual_seed(2)
-    assert changed(first, written()) == set()
+    assert changed(first, written().state_dict()) == set()
 
 
-def test_amplitudes_are_read_as_the_later_stages_hear_them(generator):
-    mel = clip(Event("bell")).mels[..., :30]
+def test_a_generator_makes_160_samples_a_frame():
     with torch.no_grad():
-        made, read = generator.amplitudes(mel)[:, :HARMONICS], read_amplitudes(generator, mel)
-    assert read.shape == (1, HARMONICS, 30)
-    assert (made < 0).any()
-    assert (made > 0).any()
-    torch.testing.assert_close(read, torch.where(made > 0, made, SLOPE * made))
+        waveform = plain(written())(log_mel(noise(2, 1440)))
+    assert waveform.shape == (2, 1, 1440)
+    assert waveform.abs().max() <= 1
 
 
-def test_every_weight_has_one_rate_that_of_its_stage(generator):
-    names = {id(parameter): name for name, parameter in generator.named_parameters()}
-    groups = rated(generator, 1.0, 0.01).param_groups
-    rates = [(names[id(parameter)], group["initial_lr"]) for group in groups for parameter in group["params"]]
-    assert sorted(name for name, _ in rates) == sorted(names.values())
-    for name, rate in rates:
-        own = 2.0 if name.startswith("resblocks.") else 0.5 if name.startswith("conv_pre.") else 1.0
-        assert rate == pytest.approx(own if is_first(name) else 0.01 * own), name
+def test_every_weight_has_one_rate_that_of_its_layer():
+    reader = Reader(written(), NOISE)
+    names = {id(parameter): name for name, parameter in reader.named_parameters()}
+    groups = optimiser(reader, 0.3, 2.0).param_groups
+    rates = {names[id(each)]: group["initial_lr"] for group in groups for each in group["params"]}
+    assert sum(len(group["params"]) for group in groups) == len(rates) == len(names) == 16
+    assert {name: 0.3 if name.startswith("convolutions.0.") else 2.0 for name in names.values()} == rates
 
 
-def test_the_first_stage_starts_whitened_from_what_is_written(sounds):
-    task, mel = AmplitudeTask(sounds, sounds.mels, 2), clip(Event("bell")).mels[..., 10:30]
+def test_the_first_convolutions_learn_slower(amplitude_task, gate_task):
+    for task, expected in ((amplitude_task, [3e-5, 6e-5]), (gate_task, [2e-4, 2e-3])):
+        (only,) = task.optimisers
+        assert [group["initial_lr"] for group in only.param_groups] == expected
+        taught = {id(each) for group in only.param_groups for each in group["params"]}
+        assert taught == {id(each) for each in task.modules["reader"].parameters()}
+
+
+def test_amplitudes_start_whitened_from_what_is_written(amplitude_task):
+    mel = clip(Event("bell")).mels[..., 10:30]
+    expected = read(amplitude_task.written, mel)
+    assert torch.equal(expected, read(Reader(written(), AMPLITUDES), mel))
+    for each in amplitude_task.modules.values():
+        assert not torch.equal(each.basis, torch.eye(256))
+        torch.testing.assert_close(read(each, mel), expected, rtol=0, atol=1e-4)
+
+
+def test_gates_start_whitened_from_one_draw(sounds, gate_task):
+    torch.manual_seed(3)
+    again = GateTask(sounds, sounds.mels, 1)
+    states = [weights(each) for task in (gate_task, again) for each in task.modules.values()]
+    assert not torch.equal(states[0]["basis"], torch.eye(256))
+    assert changed(states[0], states[1]) == set()
+    for name, value in states[2].items():
+        torch.testing.assert_close(value, states[0][name], rtol=0, atol=1e-4)  # eigenvectors, to rounding
+    assert all(states[0][f"convolutions.{number}.weight"].any() for number in range(8))
+
+
+@pytest.mark.parametrize("kind", ["bell", "clicks"])
+def test_amplitudes_of_what_is_clear_are_measured(amplitude_task, kind):
+    crops = clip(Event(kind))
     with torch.no_grad():
-        expected = written()(mel)
-        for each in task.modules.values():
-            assert not torch.equal(each.basis, torch.eye(256))
-            torch.testing.assert_close(each(mel), expected, rtol=0, atol=1e-4)
+        torch.testing.assert_close(amplitude_task.target(crops), amplitudes(crops.clear) / LOUD)
 
 
-def test_the_whole_starts_where_the_first_stage_was(sounds):
-    start = AmplitudeTask(sounds, sounds.mels, 2).modules["mean"]
-    with torch.no_grad():
-        start.conv_pre.weight.add_(0.01)
-    task, before = VocoderTask(sounds, sounds.mels, start, 2), start.state_dict()
-    assert all(changed(before, each) == set() for each in task.modules.values())
-    with torch.no_grad():
-        task.modules["generator"].conv_pre.weight.zero_()
-    assert start.conv_pre.weight.any()
-    assert task.modules["mean"].conv_pre.weight.any()
-
-
-def test_amplitudes_of_what_is_clear_are_measured(sounds):
-    task, bell = AmplitudeTask(sounds, sounds.mels, 2), clip(Event("bell"))
-    with torch.no_grad():
-        torch.testing.assert_close(task._signed(bell), amplitudes(bell.clear) / LOUD)
-
-
-def test_amplitudes_of_noise_are_read_around_each_frame_and_have_signs(sounds):
-    task, wind = AmplitudeTask(sounds, sounds.mels, 2), clip(Event("wind"))
+@pytest.mark.parametrize("pitch", ["low", "high"])
+def test_amplitudes_of_noise_are_those_written_around_each_frame(amplitude_task, pitch):
+    wind = clip(Event("wind", pitch=pitch))
     loudest = amplitudes(wind.noise)[0].mean(1).topk(4).indices
     with torch.no_grad():
-        got, read = (each[0, loudest] for each in (task._signed(wind), read_amplitudes(written(), wind.mels)))
-    smooth = torch.stack([read[:, frame - 2 : frame + 3].mean(1) for frame in range(STEADY.start, STEADY.stop)], 1)
-    expected = smooth * signs(wind.mels)[0, loudest, STEADY]
-    torch.testing.assert_close(got[:, STEADY], expected, rtol=0.05, atol=0.015)
-    assert 0.1 < (got[:, STEADY] < -0.01).float().mean() < 0.6
+        got = amplitude_task.target(wind)[0, loudest]
+    made = leaky_relu(read(Reader(written(), AMPLITUDES), wind.mels), SLOPE)[0, loudest]
+    smooth = torch.stack([made[:, frame - 2 : frame + 3].mean(1) for frame in range(STEADY.start, STEADY.stop)], 1)
+    torch.testing.assert_close(got[:, STEADY], smooth, rtol=0.05, atol=0.015)
+    assert smooth.mean() > 0.05
+
+
+def test_amplitudes_of_a_mixture_are_shared(amplitude_task):
+    """As loud as the rest, noise counts by half; the rest counts as it was measured."""
+    wind = clip(Event("wind"))
+    both = replace(wind, clear=wind.noise)
+    with torch.no_grad():
+        alone, mixed = amplitude_task.target(wind), amplitude_task.target(both)
+    loud = amplitudes(wind.noise) > 0.01
+    noisy = mixed - amplitudes(wind.noise) / LOUD
+    assert loud.sum() > 100
+    torch.testing.assert_close(noisy[loud], 0.5 * alone[loud], rtol=0.02, atol=1e-4)
 
 
 def test_amplitudes_of_noise_stay_those_that_were_written(sounds):
-    task, wind = AmplitudeTask(sounds, sounds.mels, 2), clip(Event("wind"))
+    task, wind = AmplitudeTask(sounds, sounds.mels, 1), clip(Event("wind"))
     with torch.no_grad():
-        before = task._signed(wind)
+        before = task.target(wind)
         for each in task.modules.values():
-            each.ups[0].weight.zero_()
-        assert torch.equal(task._signed(wind), before)
+            for parameter in each.parameters():
+                parameter.zero_()
+        assert torch.equal(task.target(wind), before)
+
+
+def beside(clear_level: float, noise_level: float, harmonic: int) -> Crops:
+    """A second of a harmonic and of the same as noise, at levels."""
+    wave = torch.sin(2 * torch.pi * 100 * harmonic * torch.arange(16000) / 16000)[None]
+    return Crops(torch.zeros(1, 256, 100), clear_level * wave, noise_level * wave)
+
+
+@pytest.mark.parametrize("number", range(len(BANDS)))
+def test_a_gate_is_asked_for_where_noise_outweighs_the_rest(gate_task, number):
+    harmonic = range(1, HARMONICS + 1)[band_harmonics(BANDS[number])][2]
+    for clear, noisy, expected in ((0.1, 0.2, 1.0), (0.2, 0.1, 0.0), (0.0, 0.1, 1.0), (0.1, 0.0, 0.0)):
+        asked, weight = (each[0, :, 10:-10] for each in gate_task.target(beside(clear, noisy, harmonic)))
+        one = torch.zeros(len(BANDS), 1)
+        one[number] = 1.0
+        torch.testing.assert_close(asked, expected * one.expand(-1, 80))
+        torch.testing.assert_close(weight, (0.05 + one).expand(-1, 80))
+
+
+def test_the_power_of_a_whole_band_decides(gate_task):
+    """Four harmonics of noise outweigh a single louder one."""
+    tones = [beside(0.15, 0.1, harmonic) for harmonic in (21, 24, 27, 30)]
+    crops = replace(tones[0], noise=torch.stack([each.noise for each in tones]).sum(0))
+    asked, _ = gate_task.target(crops)
+    assert (asked[0, 2, 10:-10] == 1).all()
+
+
+def test_silence_has_no_gates_and_hardly_counts(gate_task):
+    asked, weight = gate_task.target(beside(1e-5, 1e-4, 20))
+    assert not asked.any()
+    torch.testing.assert_close(weight, torch.full_like(weight, 0.05))
+
+
+def test_wind_asks_for_gates_where_it_blows(gate_task):
+    for pitch, inside in (("low", [0]), ("high", [1, 2])):
+        asked, weight = (each[0, :, STEADY] for each in gate_task.target(clip(Event("wind", pitch=pitch))))
+        assert (asked[inside] == 1).all()
+        assert (weight[inside] > 1).all()
 
 
 def piece(event: Event) -> Crops:
@@ -218,52 +216,104 @@ def piece(event: Event) -> Crops:
     return Crops(whole.mels[..., frames], whole.clear[:, samples], whole.noise[:, samples])
 
 
-@pytest.fixture
-def losses(sounds, monkeypatch):
-    """What a stage's first step on crops gives."""
-
-    def losses(stage: str, crops: Crops) -> dict[str, float]:
-        monkeypatch.setattr(vocoding, "draw", lambda *_: crops)
-        if stage == "amplitudes":
-            return AmplitudeTask(sounds, sounds.mels, 1).advance(0)
-        return VocoderTask(sounds, sounds.mels, written(), 1).advance(0)
-
-    return losses
+def first_losses(task: object, crops: Crops, monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    """What a step on crops gives, without making it."""
+    with monkeypatch.context() as patched:
+        patched.setattr(vocoding, "draw", lambda *_: crops)
+        patched.setattr(vocoding, "descend", lambda *_, **__: None)
+        patched.setattr(vocoding, "average", lambda *_: None)
+        return task.advance(0)
 
 
-@pytest.mark.parametrize("stage", ["amplitudes", "vocoder"])
-def test_the_ends_of_crops_are_not_compared(losses, stage):
-    crops = piece(Event("bell"))
-    end, middle = crops.clear.clone(), crops.clear.clone()
-    end[:, :400] = end[:, -400:] = 0.5
-    middle[:, 3000:3400] = 0.5
-    expected = losses(stage, crops)
-    assert losses(stage, replace(crops, clear=end)) == pytest.approx(expected, rel=1e-3)
-    assert losses(stage, replace(crops, clear=middle))["error"] > 1.1 * expected["error"]
+@pytest.mark.parametrize("name", TASKS)
+def test_the_ends_of_crops_are_not_compared(request, monkeypatch, name):
+    task = request.getfixturevalue("amplitude_task" if name == "amplitudes" else "gate_task")
+    part, crops = ("clear", piece(Event("bell"))) if name == "amplitudes" else ("noise", piece(Event("bell")))
+    end, middle = (getattr(crops, part).clone() for _ in range(2))
+    end[:, :400] = end[:, -400:] = noise(1, 400) * 5
+    middle[:, 3000:3400] = noise(1, 400) * 5
+    expected = first_losses(task, crops, monkeypatch)
+    assert first_losses(task, replace(crops, **{part: end}), monkeypatch) == pytest.approx(expected, rel=1e-4)
+    assert (
+        abs(first_losses(task, replace(crops, **{part: middle}), monkeypatch)["error"] / expected["error"] - 1) > 0.02
+    )
 
 
-@pytest.mark.parametrize(("kind", "share"), [("wind", 0.4), ("bell", 1.0)])
-def test_the_error_of_noise_weighs_less(losses, monkeypatch, kind, share):
-    less = losses("vocoder", piece(Event(kind)))["error"]
-    monkeypatch.setattr(vocoding, "NOISE_WEIGHT", 1.0)
-    assert less == pytest.approx(share * losses("vocoder", piece(Event(kind)))["error"], rel=1e-4)
+def test_the_error_of_amplitudes_is_a_share_of_their_energy(monkeypatch):
+    """An error of a tenth, whatever the level of a crop; one that is nearly silent counts for little."""
+    true = torch.rand(3, HARMONICS, 24, generator=torch.Generator().manual_seed(0))
+    true = true * torch.tensor([1.0, 0.01, 0.0])[:, None, None]
+    read_too_high = torch.nn.Module()
+    read_too_high.forward = lambda _: 1.1 * true
+    task = SimpleNamespace(
+        sounds=None, decoded=None, optimisers=[], target=lambda _: true,
+        modules={"reader": read_too_high, "mean": None},
+    )  # fmt: skip
+    monkeypatch.setattr(vocoding, "draw", lambda *_: SimpleNamespace(mels=None))
+    monkeypatch.setattr(vocoding, "descend", lambda *_, **__: None)
+    monkeypatch.setattr(vocoding, "average", lambda *_: None)
+    energy = (0.01 * true[1, :, 4:-4]).square().sum() * 1e4
+    quiet = float(energy / (energy + 0.01))
+    assert AmplitudeTask.advance(task, 0)["error"] == pytest.approx((0.01 + 0.01 * quiet) / 3, rel=1e-3)
+
+
+def test_a_step_draws_its_own_crops(sounds, monkeypatch):
+    seen = []
+
+    def draw(*arguments):
+        seen.append((arguments[2].random(), *arguments[3:]))
+        return piece(Event("wind"))
+
+    for task in (AmplitudeTask(sounds, sounds.mels, 1), GateTask(sounds, sounds.mels, 1)):
+        with monkeypatch.context() as patched:
+            patched.setattr(vocoding, "draw", draw)
+            for step in (0, 0, 1):
+                task.advance(step)
+    assert {each[1:] for each in seen} == {(16, 64)}
+    numbers = [each[0] for each in seen]
+    assert (numbers[0], numbers[3]) == (numbers[1], numbers[4])
+    assert len(set(numbers)) == 4
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("small_batches")
-def test_amplitudes_are_taught_to_the_first_stage_alone(tmp_path, sounds):
-    task = AmplitudeTask(sounds, sounds.mels, 2)
-    before = {name: value.clone() for name, value in task.modules["generator"].state_dict().items()}
+@pytest.mark.parametrize("name", TASKS)
+def test_steps_teach_a_reader_and_its_average(tmp_path, sounds, name):
+    task = TASKS[name](sounds, sounds.mels, 2)
+    before = weights(task.modules["reader"])
     train(task, tmp_path)
     for each in task.modules.values():
-        assert changed(before, each) == {name for name, _ in each.named_parameters() if is_first(name)}
+        assert changed(before, each.state_dict()) == {parameter for parameter, _ in each.named_parameters()}
+    assert changed(task.modules["mean"].state_dict(), task.modules["reader"].state_dict())
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("small_batches")
-def test_the_last_stage_teaches_the_whole(tmp_path, sounds):
-    start = AmplitudeTask(sounds, sounds.mels, 2).modules["mean"]
-    task = VocoderTask(sounds, sounds.mels, start, 2)
+def test_gates_are_learnt(tmp_path, sounds, monkeypatch):
+    """A crop of wind and one of a bell, over and over."""
+    wind, bell = piece(Event("wind", pitch="low")), piece(Event("bell", pitch="high"))
+    crops = Crops(*(torch.cat([vars(each)[part] for each in (wind, bell)]) for part in ("mels", "clear", "noise")))
+    monkeypatch.setattr(vocoding, "draw", lambda *_: crops)
+    task = GateTask(sounds, sounds.mels, 60)
+    before = first_losses(task, crops, monkeypatch)
     train(task, tmp_path)
-    for each in task.modules.values():
-        assert changed(start.state_dict(), each) == {name for name, _ in each.named_parameters()}
+    after = first_losses(task, crops, monkeypatch)
+    assert after["error"] < 0.3 * before["error"]
+    assert after["wrong"] < 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("small_batches")
+def test_both_averages_become_the_vocoder_and_are_resumed(tmp_path, sounds, monkeypatch):
+    made = train_vocoder(sounds, sounds.mels, tmp_path, 2, 1)
+    expected = written()
+    for name, steps in (("amplitudes", 2), ("gates", 1)):
+        task = TASKS[name](sounds, sounds.mels, steps)
+        state = torch.load(tmp_path / f"{name}.state", weights_only=True)
+        assert state["done"] == steps
+        task.modules.load_state_dict(state["modules"])
+        task.modules["mean"].write(expected)
+    assert changed(plain(expected).state_dict(), made.state_dict()) == set()
+    assert changed(plain(written()).state_dict(), made.state_dict())
+    monkeypatch.setattr(vocoding, "draw", None)
+    assert changed(made.state_dict(), train_vocoder(sounds, sounds.mels, tmp_path, 2, 1).state_dict()) == set()
