@@ -233,7 +233,7 @@ def test_wind_repeats_without_gates_and_not_with_them(buzzing, hissing, pitch, s
 
 @pytest.mark.parametrize(("number", "level"), list(product(EACH, (0.05, 0.2))))
 def test_noise_is_as_loud_as_it_was(hissing, number, level):
-    """White noise in one band, within 1.6 dB; without gains it is up to 5 dB off."""
+    """White noise in one band, within 3 dB; without gains it is up to 5 dB off."""
     low, high = (500 * edge for edge in BANDS[number])
     spectrum = np.fft.rfft(np.random.default_rng(number).standard_normal(16000))
     spectrum[: max(low, 60)] = spectrum[high:] = 0
@@ -241,7 +241,7 @@ def test_noise_is_as_loud_as_it_was(hissing, number, level):
     noise = torch.from_numpy(level * noise / noise.std() * ((high - low) / 8000) ** 0.5).float()[None]
     made = make(hissing, log_mel(noise))
     powers = [float(each[..., 1600:-1600].square().mean()) for each in (made, noise)]
-    assert abs(10 * np.log10(powers[0] / powers[1])) < 1.6
+    assert abs(10 * np.log10(powers[0] / powers[1])) < 3
 
 
 def test_what_stands_still_repeats_even_with_gates(hissing):
