@@ -40,10 +40,10 @@ TURN: Final = -2 / (1 + 3 * SLOPE)
 """Weight of two rectifiers' difference that turns a coefficient over, where it passes them; the rest shrinks to …"""
 KEPT: Final = 1 + 2 * SLOPE * TURN
 """… so much of it."""
-NOISE_GAINS: Final = (1.8, 1.7, 1.5, 0.8, 0.55)
+NOISE_GAINS: Final = (1.8, 1.7, 1.4, 0.8, 0.55)
 """What each band is raised by where there is noise: a harmonic stands for 100 Hz of it, and is read as if it were one
-tone from a mel bin that hears 23 Hz below and more above. White noise of 0.03 to 0.3 of full scale asks for 1.8, 1.6, 1.2,
-0.75, 0.55; where wind blows, whose quiet frames are read too low, they are a little more."""
+tone from a mel bin that hears 23 Hz below and more above. White noise of 0.03 to 0.3 of full scale asks for 1.8, 1.6,
+1.2, 0.75, 0.55; where wind blows, whose quiet frames are read too low, it is a little more."""
 FAR: Final = 6.0
 """What a coefficient never reaches."""
 
