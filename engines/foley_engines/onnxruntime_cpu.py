@@ -23,7 +23,7 @@ def import_library() -> Any:  # noqa: ANN401 — a module without types
         import onnxruntime
     except ImportError as error:
         if isinstance(error, ModuleNotFoundError) and error.name == "onnxruntime":
-            reason = "needs onnxruntime, which is not installed; install it with: pip install 'foley[cpu]'"
+            reason = "needs onnxruntime, which is not installed; install it with: pip install onnxruntime"
         else:
             repair = "pip install --force-reinstall onnxruntime"
             reason = f"found an onnxruntime that does not load ({one_line(error)}); repair it with: {repair}"

@@ -27,9 +27,9 @@ class EngineChoice:
 ENGINES = {
     choice.name: choice
     for choice in (
-        EngineChoice("cpu", "foley_engines.onnxruntime_cpu", "onnxruntime", "pip install 'foley[cpu]'"),
-        EngineChoice("cuda", None, "onnxruntime-gpu", "pip install 'foley[cuda]'"),
-        EngineChoice("tensorrt", None, "tensorrt", "pip install 'foley[tensorrt]'"),
+        EngineChoice("cpu", "foley_engines.onnxruntime_cpu", "onnxruntime", "pip install onnxruntime"),
+        EngineChoice("cuda", None, "onnxruntime-gpu", "pip install 'onnxruntime-gpu[cuda,cudnn]'"),
+        EngineChoice("tensorrt", None, "tensorrt", "pip install tensorrt cuda-python"),
     )
 }
 

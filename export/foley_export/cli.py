@@ -13,7 +13,7 @@ from foley.errors import UsageError
 from foley_export.defaults import DefaultKnobs
 
 NEEDED = ("torch", "diffusers", "transformers", "onnxscript", "onnxruntime", "safetensors", "accelerate", "peft")
-INSTALL = "pip install 'foley[export,cpu]'"
+INSTALL = "pip install '.[export,cpu]' in Foley's clone"
 CLEAR_LINE: Final = "\r\x1b[K"
 
 

@@ -193,7 +193,7 @@ def _check_version(text: bytes, place: str) -> None:
     if version > SCHEMA_VERSION:
         raise BundleError(
             f"{place} has schema version {version}, this foley reads up to {SCHEMA_VERSION}; "
-            "upgrade with: pip install -U foley"
+            "install a newer Foley: git pull in its clone, and there: pip install ."
         )
 
 

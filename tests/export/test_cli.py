@@ -122,7 +122,7 @@ def test_the_output_is_not_guessed(command, place):
 @pytest.mark.parametrize("name", NEEDED)
 def test_a_missing_library_names_the_extra(command, place, tmp_path, monkeypatch, name):
     monkeypatch.setitem(sys.modules, name, None)
-    command("export", place, "-o", tmp_path / "bundle").refused(name, "pip install 'foley[export,cpu]'")
+    command("export", place, "-o", tmp_path / "bundle").refused(name, "pip install '.[export,cpu]'")
 
 
 def test_a_library_that_lacks_another_one_is_not_taken_for_missing(command, place, tmp_path, monkeypatch):
