@@ -229,7 +229,7 @@ def test_a_batchs_time_is_its_own(pipeline: foley.Pipeline):
     assert {clip.timings.steps for clip in clips} == {200}
 
 
-@pytest.mark.parametrize(("got", "near"), [("dpmpp2m", "dpmpp-2m"), ("eular", "euler"), ("DDIM", "use one of pndm")])
+@pytest.mark.parametrize(("got", "near"), [("dpmpp2m", "dpmpp-2m"), ("eular", "euler"), ("DDIM", "samplers are pndm")])
 def test_an_unknown_sampler_offers_the_nearest(pipeline: foley.Pipeline, got: str, near: str):
     with pytest.raises(RequestError, match=f"^sampler: got '{got}'.*{near}"):
         pipeline.generate("dog", sampler=got)

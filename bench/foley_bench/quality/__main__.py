@@ -164,11 +164,11 @@ def curve(
 @click.option("--write", "page", type=PAGE, help="Put the tables between the markers of this page.")
 def tables(results: Path, plot: Path | None, page: Path | None) -> None:
     """Print the last score and curve of a file of RESULTS, measuring nothing."""
+    publish(results, page)
     print(page_text(results))
     cells = curves.latest(results)
     if plot is not None and cells:
         print(plot_curve(cells, plot))
-    publish(results, page)
 
 
 @main.command()

@@ -81,12 +81,12 @@ def step_matrices(name: str, path: Path) -> FloatArray:
 
 
 def find_sampler(name: str) -> Sampler:
-    """Return the sampler of a command-line name; raises RequestError with the nearest names."""
+    """Return the sampler of a command-line name; raises RequestError with the nearest and all names."""
     if name in SAMPLERS:
         return SAMPLERS[name]
     near = difflib.get_close_matches(name, SAMPLERS, n=3, cutoff=0.4)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"use one of {', '.join(SAMPLERS)}"
-    raise RequestError(f"sampler: got {name!r}, which is unknown; {hint}")
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    raise RequestError(f"sampler: got {name!r}, which is unknown; {hint}samplers are {', '.join(SAMPLERS)}")
 
 
 def _check_steps(steps: int, schedule: NoiseSchedule) -> None:
