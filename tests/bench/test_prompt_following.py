@@ -87,6 +87,17 @@ def test_no_kind_passes_for_another(rendered):
     )
 
 
+@pytest.mark.parametrize("pitch", PITCHES["pluck"])
+def test_a_string_that_sounds_twice_is_no_pluck(pitch):
+    """Fast drum hits of a vocoder may die as a string does, all together."""
+    scene = Scene((Event("pluck", pitch=pitch),))
+    once = render(scene, np.random.default_rng(11))
+    twice = once.copy()
+    twice[round(0.15 * SAMPLE_RATE_HZ) : round(0.19 * SAMPLE_RATE_HZ)] *= 0.05  # 70 ms after its start
+    assert checks(once, scene)[0].passed
+    assert not checks(twice, scene)[0].passed
+
+
 @pytest.mark.parametrize("kind", ["clicks", "knocks", "drums", "beeps"])
 @pytest.mark.parametrize("change", [-1, 1])
 def test_another_count_fails(kind, change):

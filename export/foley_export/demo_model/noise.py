@@ -3,7 +3,7 @@
 From frames that are all alike the generator can only make what repeats every 10 ms, and no mel tells the waveform of
 noise. So each of five bands has a channel that the grain of its mel decides, as good as at random, and one that tells
 noise from other sound. The first is written here, the second is learnt (`vocoding.GateTask`). Where both agree, the
-band is turned over for a frame: neither ear nor autocorrelation takes that for a repetition, and no level changes.
+band is turned over for a frame: neither ear nor autocorrelation takes that for a repetition, and a level stays.
 """
 
 from collections.abc import Sequence
