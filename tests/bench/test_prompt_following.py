@@ -240,6 +240,38 @@ def test_blemishes_of_a_vocoder_do_not_matter(real):
     assert summary.overall.fraction >= 0.95, f"{summary}"
 
 
+@pytest.mark.parametrize("kind", ["rise", "fall"])
+def test_a_sweep_may_dip(kind):
+    """Where a vocoder's steps meet: by 14 dB, for 40 ms, five times a second."""
+    scene = Scene((Event(kind, speed="slow"),))
+    clip = render(scene, np.random.default_rng(18))
+    dips = np.arange(CLIP_SAMPLES) % 3200 < 640
+    assert follows(np.where(dips, 0.2 * clip, clip), scene)
+
+
+@pytest.mark.parametrize("kind", ["rise", "fall", "siren", "tone", "bell"])
+def test_an_overtone_may_be_the_strongest_for_a_moment(kind):
+    """For 30 ms, four times a second."""
+    scene = Scene((Event(kind),))
+    for seed in range(4):
+        clip = render(scene, np.random.default_rng([19, seed]))
+        for start in range(4000, CLIP_SAMPLES - 480, 4000):
+            spectrum = np.fft.rfft(clip[start : start + 480])
+            strongest = np.abs(spectrum).argmax()
+            spectrum[max(strongest - 3, 0) : strongest + 4] *= 0.02
+            clip[start : start + 480] = np.fft.irfft(spectrum, 480)
+        assert follows(clip, scene), checks(clip, scene)
+
+
+def test_a_siren_that_leaps_an_octave_does_not_pass_for_a_sweep():
+    """A track that follows no short overtone still follows long ones."""
+    t = np.arange(24000) / SAMPLE_RATE_HZ
+    hz = np.repeat([700.0, 1400.0], 1600)[np.arange(24000) % 3200]
+    clip = np.zeros(CLIP_SAMPLES, np.float32)
+    clip[1280:25280] = 0.3 * np.sin(2 * np.pi * np.cumsum(hz) / SAMPLE_RATE_HZ) * np.minimum(1, t / 0.01)
+    assert not any(checks(clip, Scene((Event(kind),)))[0].passed for kind in ("rise", "fall", "tone"))
+
+
 @pytest.mark.parametrize("scale", [0.0, 1e-7, 1.0])
 def test_a_constant_is_silence(scale):
     clip = np.full(CLIP_SAMPLES, 1e-4 * scale, np.float32)

@@ -17,7 +17,7 @@ from foley_bench.parity.reference import Setting as ReferenceSetting
 from foley_bench.prompt_following import Check
 from foley_bench.quality import curve, score
 from foley_bench.quality.__main__ import main
-from foley_bench.quality.asks import Setting, draw_asks
+from foley_bench.quality.asks import Setting, draw_asks, draw_score_asks
 from foley_bench.quality.curve import Yard, grid, latest, read_rows, rows_of, setting_of
 from foley_bench.quality.frechet import BANDS, FEATURES, Gaussian, distance, features, fit
 from foley_bench.quality.identity import bundle_digest, yardstick
@@ -152,12 +152,21 @@ def test_real_features_are_kept(tmp_path, monkeypatch):
 # What is asked, and who makes it
 
 
-def test_asks_are_half_of_one_event_and_their_seeds_count_up():
-    asks = draw_asks(10, 3)
+@pytest.mark.parametrize("draw", [draw_asks, draw_score_asks])
+def test_asks_are_half_of_one_event_and_their_seeds_count_up(draw):
+    asks = draw(10, 3)
     assert [ask.seed for ask in asks] == list(range(30))
     assert [ask.caption for ask in asks] == 3 * [ask.caption for ask in asks[:10]]
     assert len({ask.caption for ask in asks}) == 10
     assert sum(len(ask.scene.events) == 1 for ask in asks) == 15
+
+
+@pytest.mark.parametrize("captions", [3, 200, 600])
+def test_a_score_is_of_captions_that_nothing_was_chosen_by(captions):
+    asks = draw_score_asks(captions, 1)
+    assert len({ask.caption for ask in asks}) == captions
+    assert sum(len(ask.scene.events) == 2 for ask in asks) == captions // 2
+    assert not {ask.caption for ask in asks} & {ask.caption for ask in draw_asks(200, 1)}
 
 
 def test_a_bundle_is_run_as_its_users_run_it(pipeline):

@@ -111,7 +111,8 @@ def test_a_model_that_knows_x0_gets_it_back(name: str, steps: int, prediction: A
 
 
 @pytest.mark.parametrize(
-    ("got", "offered"), [("dpm++-2m", "dpmpp-2m"), ("eular", "euler"), ("DDIM2", "samplers are pndm, ddim"), ("plms", "lms")]
+    ("got", "offered"),
+    [("dpm++-2m", "dpmpp-2m"), ("eular", "euler"), ("DDIM2", "samplers are pndm, ddim"), ("plms", "lms")],
 )
 def test_unknown_name_offers_near_ones(got: str, offered: str):
     with pytest.raises(RequestError, match=offered) as raised:

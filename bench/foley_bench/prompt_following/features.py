@@ -27,6 +27,9 @@ PULSE_DB: Final = 7.0
 PULSE_RANGE_DB: Final = 12.0
 """How far a pulse may lie below the strongest."""
 HIGH_HZ: Final = 4000.0
+LEAP_COST, LACK_COST = 20.0, 4.0
+"""What a pitch track pays for an octave, and at most for a frame's power elsewhere, in nepers of power: an overtone
+that is the strongest for less than 50 ms is not followed."""
 SWING_OCT: Final = 0.5
 """How far a pitch goes up or down for it to be a swing."""
 PARTIAL_DB: Final = 10.0
@@ -79,7 +82,7 @@ class Features:
     range_oct: float
     """From the lowest to the highest pitch."""
     jitter_oct: float
-    """How far the pitch track typically strays from a smooth one."""
+    """How far the strongest frequency typically strays from a smooth track."""
     turns: tuple[float, ...]
     """Times at which the pitch turns by at least half an octave, s."""
 
@@ -88,7 +91,7 @@ def measure(part: Spectra, floor_db: float) -> Features:
     """Measure a part, from which the floor is already taken, above a floor of so many dB of full scale."""
     level = _without_dips(level_db(part.middle))
     active = _active(level, floor_db)
-    track = _track(part.middle[active])
+    strongest, track = _strongest(part.middle[active]), _track(part.middle[active])
     mean = part.sharp[active].mean(0)
     ticks = _peaks(level_db(part.fine[:, _hz(FINE) >= HIGH_HZ]))
     times = np.flatnonzero(active) * FRAME_S
@@ -114,7 +117,7 @@ def measure(part: Spectra, floor_db: float) -> Features:
         buzz=_buzz(mean),
         rise_oct=float(track[-5:].mean() - track[:5].mean()),
         range_oct=float(np.ptp(np.quantile(track, (0.03, 0.97)))),
-        jitter_oct=_jitter(track),
+        jitter_oct=_jitter(strongest),
         turns=tuple(times[t] for t in turning_points(track, SWING_OCT)[1:-1]),
     )
 
@@ -189,12 +192,45 @@ def _decay(level: Floats, active: Bools) -> float:
     return float(-np.polyfit(times * FRAME_S, level[times], 1)[0])
 
 
+def _strongest(power: Floats) -> Floats:
+    """Give the strongest frequency of power [T,257]: log2 of Hz [T], without outliers of up to 15 ms."""
+    band = _band(power)
+    return np.asarray(np.median(_around(_octaves(band, band.argmax(1)), 7), axis=-1))
+
+
 def _track(power: Floats) -> Floats:
-    """Follow the strongest frequency of power [T,257]: log2 of Hz [T], without outliers of up to 15 ms."""
-    band = np.log(np.maximum(power[:, 1:144], 1e-30))  # 31 to 4469 Hz
-    peak = np.clip(band.argmax(1), 1, band.shape[1] - 2)
-    track = np.log2((peak + 1 + _vertex(band, peak)) * SAMPLE_RATE_HZ / MIDDLE)
-    return np.asarray(np.median(_around(track, 7), axis=-1))
+    """Follow the pitch through power [T,257]: log2 of Hz [T].
+
+    The path of most power that pays for each leap, by dynamic programming, as pitch trackers find theirs (Talkin 1995).
+    """
+    band = _band(power)
+    octaves = np.log2(np.arange(1, band.shape[1] + 1))
+    lacking = np.minimum(band.max(1, keepdims=True) - band, LACK_COST)
+    costs = [lacking[0]]
+    for each in lacking[1:]:
+        costs.append(each + _reached(costs[-1], LEAP_COST * octaves))
+    path = [int(costs[-1].argmin())]
+    for cost in costs[-2::-1]:
+        path.append(int((cost + LEAP_COST * np.abs(octaves - octaves[path[-1]])).argmin()))
+    return _octaves(band, np.array(path[::-1]))
+
+
+def _reached(cost: Floats, place: Floats) -> Floats:
+    """Give the least cost [F] of getting to each place [F], ascending, from any: what it costs there, and the way."""
+    upward = np.minimum.accumulate(cost - place) + place
+    downward = np.minimum.accumulate((cost + place)[::-1])[::-1] - place
+    return np.asarray(np.minimum(upward, downward))
+
+
+def _band(power: Floats) -> Floats:
+    """Give the log of power [T,257] from 31 to 4469 Hz: [T,143]."""
+    return np.asarray(np.log(np.maximum(power[:, 1:144], 1e-30)))
+
+
+def _octaves(band: Floats, peak: npt.NDArray[np.intp]) -> Floats:
+    """Give log2 of Hz [T] of a peak in each frame of a band [T,143], between its bins."""
+    inner = np.clip(peak, 1, band.shape[1] - 2)
+    return np.asarray(np.log2((inner + 1 + _vertex(band, inner)) * SAMPLE_RATE_HZ / MIDDLE))
 
 
 def _vertex(band: Floats, peak: npt.NDArray[np.intp]) -> Floats:

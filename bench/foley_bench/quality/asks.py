@@ -1,9 +1,15 @@
 """What is asked of a source of clips: held-out captions, each with its scene and a seed of its own."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
-from foley_export.demo_model.corpus import held_out_captions
+from foley_export.demo_model.corpus import HeldOut, held_out_captions
 from foley_export.demo_model.scenes import Scene
+
+SCORE_SEED: Final = 777
+CHOSEN_ON: Final = 200
+"""So many of the captions that `draw_asks` gives have been looked at while the model and its defaults were chosen."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +39,23 @@ class Setting:
 def draw_asks(captions: int, seeds: int) -> list[Ask]:
     """Draw `captions` different held-out captions, half of one event and half of two, each `seeds` times.
 
-    Seeds count up from 0 over all clips, so that any run of asks is one call of `Pipeline.generate`.
+    Seeds count up from 0 over all clips, so that any run of asks is one call of `Pipeline.generate`. Choose by these:
+    settings, the length of a training, the world of sounds.
     """
-    drawn = held_out_captions(captions)
+    return _asked(held_out_captions(captions), seeds)
+
+
+def draw_score_asks(captions: int, seeds: int) -> list[Ask]:
+    """Draw as `draw_asks` does, other captions, by which nothing has been chosen: for a score that is told."""
+    looked_at = {held_out.caption for held_out in held_out_captions(CHOSEN_ON)}
+    drawn = [each for each in held_out_captions(captions + CHOSEN_ON, SCORE_SEED) if each.caption not in looked_at]
+    one, two = ([each for each in drawn if len(each.scene.events) == events] for events in (1, 2))
+    return _asked([*one[: captions - captions // 2], *two[: captions // 2]], seeds)
+
+
+def _asked(drawn: Sequence[HeldOut], seeds: int) -> list[Ask]:
     return [
-        Ask(held_out.caption, held_out.scene, turn * captions + number)
+        Ask(held_out.caption, held_out.scene, turn * len(drawn) + number)
         for turn in range(seeds)
         for number, held_out in enumerate(drawn)
     ]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from foley_bench.prompt_following import Tally
-from foley_bench.quality.asks import Ask, Setting, draw_asks
+from foley_bench.quality.asks import Ask, Setting, draw_score_asks
 from foley_bench.quality.listening import Heard, by_events, listen
 from foley_bench.quality.progress import Progress
 from foley_bench.quality.sources import RealSounds, Source
@@ -20,7 +20,7 @@ def score(sources: Sequence[Source], setting: Setting, captions: int, seeds: int
 
     Each source's `agrees` is the number of clips whose verdict is that of the first source given.
     """
-    asks = draw_asks(captions, seeds)
+    asks = draw_score_asks(captions, seeds)
     progress = Progress(len(asks) * (len(sources) + 1))
     heard = {source.name: _listen(source, asks, setting, batch, progress) for source in (RealSounds(), *sources)}
     first = heard[sources[0].name]

@@ -29,7 +29,7 @@ class Recipe:
     amplitudes: int = 5000
     gates: int = 1400
     reading: int = 1200
-    denoiser: int = 30000
+    denoiser: int = 24000
 
 
 def make_demo_model(folder: Path, recipe: Recipe) -> Path:

@@ -2,7 +2,7 @@
 
 `harmonics` and `noise` write its weights. What is left to learn is read from mels by its first stage, a part at a time:
 the amplitudes of decoded mels, whose written reading is trained on, and which bands hold noise. The rest stays as it
-is: trained as a whole, by spectral distances or discriminators, it got worse.
+is: trained as a whole by spectral distances, it lost the levels that were written right.
 """
 
 from copy import deepcopy
