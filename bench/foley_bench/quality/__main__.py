@@ -16,7 +16,7 @@ from foley.samplers import sampler_table
 from foley.samplers.table import find_sampler
 from foley_bench.quality import curve as curves
 from foley_bench.quality import score as scores
-from foley_bench.quality.asks import Setting, draw_asks
+from foley_bench.quality.asks import Setting, draw_score_asks
 from foley_bench.quality.gallery import make_gallery
 from foley_bench.quality.identity import bundle_digest, yardstick
 from foley_bench.quality.plot import plot_curve
@@ -179,7 +179,7 @@ def tables(results: Path, plot: Path | None, page: Path | None) -> None:
 def gallery(threads: int | None, bundle: Path, folder: Path, captions: int) -> None:
     """Write spectrograms and WAV files of held-out captions to FOLDER, made with the bundle's own defaults."""
     with loaded([bundle], threads) as (pipeline,):
-        print(make_gallery(pipeline, draw_asks(captions, 1), folder))
+        print(make_gallery(pipeline, draw_score_asks(captions, 1), folder))
 
 
 @contextmanager
