@@ -211,7 +211,7 @@ def _drum(_event: Event, _rng: Rng) -> Floats:
 
 
 def _beep(event: Event, rng: Rng) -> Floats:
-    t = _time(0.09)
+    t = _time(COLUMN_S)
     return _adsr(_partial(_pitch_hz(event, rng), t), attack_s=0.006, release_s=0.01)
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from foley_export.demo_model.corpus import training_scene
-from foley_export.demo_model.denoising import DROPPED, DenoisingTask, emphasis
+from foley_export.demo_model.denoising import DROPPED, DenoisingTask, NoiseLevels, emphasis
 from foley_export.demo_model.latents import SHAPE, Latents
 from foley_export.demo_model.reading import new_text_encoder
 from foley_export.demo_model.scenes import Event, Scene
@@ -30,8 +30,8 @@ def drawn(task):
 @pytest.mark.parametrize(
     ("scene", "expected"),
     [
-        (Scene((Event("hum"),)), 1.6),
-        (Scene((Event("beeps"),)), 4.8),
+        (Scene((Event("hum"),)), 2.0),
+        (Scene((Event("beeps"),)), 6.0),
         (Scene((Event("beeps"), Event("hum")), "then"), 2.0),
         (Scene((Event("bell"), Event("wind")), "over"), 1.5),
     ],
@@ -58,3 +58,24 @@ def test_batches_depend_on_the_generator_only(task):
     first, again, other = (task._batch(np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert torch.equal(first[0], again[0])
     assert first[1] == again[1] != other[1]
+
+
+def test_levels_of_noise_count_alike_once_their_errors_are_known():
+    levels, timesteps = NoiseLevels(), torch.arange(16).flip(0) * 62.5 + 30
+    usual = torch.logspace(-2, 0, 16)
+    for _ in range(1000):
+        levels(usual, timesteps.long())
+    errors = usual.clone().requires_grad_()
+    loss = levels(errors, timesteps.long())
+    loss.backward()
+    assert loss.item() == pytest.approx(usual.mean().item(), rel=1e-3)
+    assert torch.allclose(errors.grad * usual, usual.mean() / 16, rtol=1e-2)
+
+
+def test_errors_of_a_level_are_remembered_for_that_level():
+    levels = NoiseLevels()
+    errors = torch.ones(16)
+    errors[3] = 2.0
+    levels(errors, torch.arange(16) * 62 + 31)
+    assert levels.usual[3] == pytest.approx(1.01)
+    assert levels.usual[[0, 1, 2, 4, 15]].tolist() == [1.0] * 5

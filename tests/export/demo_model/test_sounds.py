@@ -26,7 +26,7 @@ COLUMN_S = 0.08
 COLUMN_SAMPLES = 1280
 NOTES_HZ = {"low": {200}, "mid": {500, 700}, "high": {1800, 2400, 3000}}
 LEAKAGE_HZ = 12
-"""A pulse of 90 ms has a peak so wide."""
+"""A pulse of 80 ms has a peak so wide."""
 TONAL = [(kind, pitch) for kind in ("tone", "pluck", "bell", "beeps") for pitch in PITCHES[kind]]
 PULSES = [(kind, count) for kind in PULSED for count in range(1, MOST_PULSES[kind] + 1)]
 
@@ -321,3 +321,8 @@ def test_a_background_lasts_the_whole_clip_and_the_foreground_stands_out(foregro
     assert (levels > 0.008).all()
     assert np.abs(part(samples, 0, 0.4)).max() <= 0.1101
     assert np.abs(part(samples, 0.4, 2.4)).max() == pytest.approx(1.3 * 0.34, abs=0.1101)
+
+
+def test_a_beep_lasts_a_column_of_latents():
+    for seed in SEEDS:
+        assert columns(span_s(clip(Event("beeps", count=1), seed), share=0), within_s=0.001) == 1
