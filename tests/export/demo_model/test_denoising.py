@@ -15,11 +15,16 @@ from foley_export.demo_model.scenes import Event, Scene
 CLIPS = 24
 
 
-@pytest.fixture(scope="module")
-def task(vocabulary):
+def new_task(vocabulary) -> DenoisingTask:
     """Latents whose values are the clips' numbers."""
+    torch.manual_seed(0)
     values = np.broadcast_to(np.arange(CLIPS, dtype=np.float16)[:, None, None, None], (CLIPS, *SHAPE))
     return DenoisingTask(Latents(values, 0.5), new_text_encoder(vocabulary), vocabulary, 1)
+
+
+@pytest.fixture(scope="module")
+def task(vocabulary):
+    return new_task(vocabulary)
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +81,16 @@ def test_errors_of_a_level_are_remembered_for_that_level():
     levels = NoiseLevels()
     errors = torch.ones(16)
     errors[3] = 2.0
-    levels(errors, torch.arange(16) * 62 + 31)
-    assert levels.usual[3] == pytest.approx(1.01)
-    assert levels.usual[[0, 1, 2, 4, 15]].tolist() == [1.0] * 5
+    levels(errors, (torch.arange(16) * 62 + 31).flip(0))
+    assert levels.usual[12] == pytest.approx(1.01)
+    assert levels.usual[[0, 3, 11, 13, 15]].tolist() == [1.0] * 5
+
+
+def test_a_step_weighs_errors_by_what_is_usual_at_their_level(vocabulary):
+    tasks = [new_task(vocabulary) for _ in range(2)]
+    tasks[1].modules["levels"].usual[8:] = 1e4
+    losses = [task.advance(0) for task in tasks]
+    assert losses[0] == losses[1]
+    plain, weighed = (task.modules["unet"].conv_out.weight.grad.flatten() for task in tasks)
+    assert torch.cosine_similarity(plain, weighed, dim=0) < 0.999
+    assert (tasks[0].modules["levels"].usual != 1).all()
