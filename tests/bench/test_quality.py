@@ -166,7 +166,8 @@ def test_a_score_is_of_captions_that_nothing_was_chosen_by(captions):
     asks = draw_score_asks(captions, 1)
     assert len({ask.caption for ask in asks}) == captions
     assert sum(len(ask.scene.events) == 2 for ask in asks) == captions // 2
-    assert not {ask.caption for ask in asks} & {ask.caption for ask in draw_asks(200, 1)}
+    for chosen_by in ((200, 20260102), (400, 4242)):
+        assert not {ask.caption for ask in asks} & {each.caption for each in held_out_captions(*chosen_by)}
 
 
 def test_a_bundle_is_run_as_its_users_run_it(pipeline):

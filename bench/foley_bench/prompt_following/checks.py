@@ -19,7 +19,7 @@ SPACING_S: Final = 0.26
 RATE_HZ: Final = 2.0
 """Between slow and fast swings of a siren: 1.15 and 3.5 a second."""
 LENGTH_S: Final = 0.94
-"""Between short and long: 0.55 and 1.6 s; a slow sweep is a long one."""
+"""Between short and long: 0.56 and 1.6 s; a slow sweep is a long one."""
 QUIET_DB, LOUD_DB = -16.0, -5.7
 """Peaks between quiet and plain (0.09 and 0.28) and between plain and loud (0.40 and 0.75), which a vocoder blunts."""
 WIND_HZ: Final = 750.0
@@ -29,7 +29,7 @@ CREST_DB: Final[dict[Kind, float]] = {
     **dict.fromkeys(("pluck", "hum", "bell"), 6.8),
     "noise": 11.0,
     "wind": 9.5,
-    "clicks": 14.6,
+    "clicks": 10.7,
     "knocks": 8.2,
 }
 """From the RMS of a kind's loudest 32 ms to its peak, as rendered."""

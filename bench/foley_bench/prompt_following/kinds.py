@@ -19,7 +19,7 @@ PLUCK_DB_S: Final = (26.0, 85.0)
 LOW_MID_HZ, MID_HIGH_HZ = 332.0, 1202.0
 """Between low and mid pitches (200 and 500 Hz), and between mid and high (800 and 1700 Hz)."""
 PULSE_S: Final = 0.19
-"""A beep lasts 0.08 s, the shortest tone 0.40 s."""
+"""A beep lasts 0.08 s, the shortest tone 0.48 s."""
 FLICKER_OCT: Final = 0.09
 """The pitch track of a siren strays by 0.07 octaves from a smooth one, that of noise by 0.12 or more."""
 Heard = Kind | Literal["silence", "unclear"]

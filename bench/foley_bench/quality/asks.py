@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from foley_export.demo_model.corpus import HeldOut, held_out_captions
+from foley_export.demo_model.corpus import HELD_OUT_SEED, HeldOut, held_out_captions
 from foley_export.demo_model.scenes import Scene
 
 SCORE_SEED: Final = 777
-CHOSEN_ON: Final = 200
-"""So many of the captions that `draw_asks` gives have been looked at while the model and its defaults were chosen."""
+CHOSEN_BY: Final = ((200, HELD_OUT_SEED), (400, 4242))
+"""Counts and seeds of captions that were looked at while the model and its defaults were chosen."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,9 @@ def draw_asks(captions: int, seeds: int) -> list[Ask]:
 
 def draw_score_asks(captions: int, seeds: int) -> list[Ask]:
     """Draw as `draw_asks` does, other captions, by which nothing has been chosen: for a score that is told."""
-    looked_at = {held_out.caption for held_out in held_out_captions(CHOSEN_ON)}
-    drawn = [each for each in held_out_captions(captions + CHOSEN_ON, SCORE_SEED) if each.caption not in looked_at]
+    looked_at = {held_out.caption for chosen in CHOSEN_BY for held_out in held_out_captions(*chosen)}
+    many = captions + sum(count for count, _ in CHOSEN_BY)
+    drawn = [each for each in held_out_captions(many, SCORE_SEED) if each.caption not in looked_at]
     one, two = ([each for each in drawn if len(each.scene.events) == events] for events in (1, 2))
     return _asked([*one[: captions - captions // 2], *two[: captions // 2]], seeds)
 

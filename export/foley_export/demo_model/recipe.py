@@ -25,11 +25,11 @@ class Recipe:
     latents: int = 12288
     """Clips for the denoiser."""
     autoencoder: int = 1700
-    grain: int = 3500
+    grain: int = 5000
     amplitudes: int = 5000
     gates: int = 1400
     reading: int = 1200
-    denoiser: int = 24000
+    denoiser: int = 22000
 
 
 def make_demo_model(folder: Path, recipe: Recipe) -> Path:

@@ -36,7 +36,7 @@ SPACING_S: Final = {"slow": (0.40, 0.48), "fast": (0.16,), None: (0.24, 0.32, 0.
 PEAK: Final = {"quiet": 0.075, "loud": 0.84, None: 0.34}
 """Peak amplitude of an event by its stated level; full scale is 1."""
 BACKGROUND_PEAK: Final = 0.11
-LENGTH_S: Final = {"short": (0.40, 0.48), "long": (1.60, 2.00), None: (0.64, 0.80, 0.96)}
+LENGTH_S: Final = {"short": (0.48, 0.56), "long": (1.60, 2.00), None: (0.64, 0.80, 0.96)}
 SWEEP_S: Final = {"fast": (0.40, 0.48), "slow": (1.60, 2.00), None: (0.64, 0.80, 0.96)}
 SWEEP_HZ: Final = ((500, 700), (2400, 3000))
 """Lower and upper ends of rising and falling sounds."""
@@ -190,9 +190,10 @@ def _hum(_event: Event, rng: Rng, room_s: float, length_s: float | None = None) 
 
 
 def _click(_event: Event, _rng: Rng) -> Floats:
-    """Give a tick: 4 ms of bright noise, always the same."""
-    t = _time(0.012)
-    return _band(np.random.default_rng(1), len(t), 1500.0, 8000.0) * np.exp(-t / 0.0025)
+    """Give a tick: partials from 2 to 7.2 kHz for 20 ms, loudest in the middle of the vocoder's second frame."""
+    t = _time(0.03)
+    swell = np.interp(t, (0.005, 0.015, 0.025), (0.0, 1.0, 0.0))
+    return _mix(_partial(k * GRID_HZ, t) for k in range(20, 73, 2)) * swell
 
 
 def _knock(_event: Event, _rng: Rng) -> Floats:

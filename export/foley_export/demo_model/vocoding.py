@@ -16,6 +16,7 @@ from torch.nn.functional import avg_pool1d, leaky_relu
 
 from foley_export.demo_model.corpus import Sounds
 from foley_export.demo_model.crops import Crops, draw
+from foley_export.demo_model.ends import read_silence_beyond
 from foley_export.demo_model.harmonics import HARMONICS, LOUD, UNIT, amplitudes, start_as_synthesiser
 from foley_export.demo_model.latents import Mels
 from foley_export.demo_model.mel import FFT_SAMPLES, HOP_SAMPLES, MEL_BINS, WINDOW_SAMPLES
@@ -33,6 +34,8 @@ EDGE_FRAMES: Final = 4
 LIMIT: Final = 5.0
 """Of the gradient's norm."""
 MELS_TO_WHITEN: Final = 256
+MELS_TO_END: Final = 64
+"""Of either sort, real and decoded: what `ends` keeps the generator's reading of."""
 CHANNELS: Final = 192
 
 AMPLITUDES: Final = Place(slice(2 * HARMONICS), slice(HARMONICS), slice(HARMONICS))
@@ -192,4 +195,8 @@ def train_vocoder(sounds: Sounds, decoded: Mels, folder: Path, amplitude_steps: 
     for task in (AmplitudeTask(sounds, decoded, amplitude_steps), GateTask(sounds, decoded, gate_steps)):
         train(task, folder)
         cast("Reader", task.modules["mean"]).write(made)
-    return plain(made)
+    generator = plain(made)
+    each = len(sounds.mels) // MELS_TO_END or 1
+    samples = np.concatenate([mels[::each] for mels in (sounds.mels, decoded)])
+    read_silence_beyond(generator, torch.from_numpy(samples.astype(np.float32)))
+    return generator

@@ -8,7 +8,9 @@ from torch.nn.functional import l1_loss
 from foley_export.demo_model import grain as stage
 from foley_export.demo_model.autoencoder import new_autoencoder
 from foley_export.demo_model.corpus import Sounds
-from foley_export.demo_model.grain import GrainTask, Judge, blurred_error, grain, put_off
+from foley_export.demo_model.grain import GrainTask, Judge, blurred_error, grain, heard_error, put_off
+from foley_export.demo_model.mel import to_picture
+from foley_export.graphs import LOG_MEL_MAX, LOG_MEL_MIN
 
 FLOOR = 1e-3
 """What `grain` gives of none, so that its root has a slope."""
@@ -44,6 +46,48 @@ def test_where_grain_lies_hardly_counts_as_an_error():
     checked[..., ::2, ::2] = checked[..., 1::2, 1::2] = 0.5
     checked[..., 1::2, ::2] = checked[..., ::2, 1::2] = -0.5
     assert 0 < blurred_error(checked, smooth) < 0.25 * blurred_error(smooth + 0.5, smooth)
+
+
+def tone(bin_: int, mel: float) -> torch.Tensor:
+    """Give the picture [1,3,256,8] of a tone in silence whose bin has a log-mel."""
+    mels = torch.full((1, 256, 8), LOG_MEL_MIN)
+    mels[:, bin_] = mel
+    return to_picture(mels)
+
+
+def test_errors_are_heard_where_it_is_loud():
+    real = tone(40, 2.0)
+    elsewhere = real.clone()
+    elsewhere[:, :, 165] += 2 * 0.5 / (LOG_MEL_MAX - LOG_MEL_MIN)  # bin 90: the picture's highest comes first
+    loud, silent = heard_error(tone(40, 1.5), real), heard_error(elsewhere, real)
+    assert float(loud) == pytest.approx(2 * 0.5 / (LOG_MEL_MAX - LOG_MEL_MIN), rel=0.06)
+    assert float(silent) < 1e-5 * float(loud)
+    assert heard_error(real, real) == 0
+
+
+def test_errors_of_quiet_frames_count_nearly_as_much_and_those_of_silence_not():
+    loud, quiet, silent = (float(heard_error(tone(40, mel - 0.5), tone(40, mel))) for mel in (2.0, 0.0, -9.0))
+    assert 0.7 * loud < quiet < loud
+    assert silent < 0.01 * loud
+
+
+@pytest.mark.slow
+def test_only_what_is_heard_of_clear_crops_counts(sounds, monkeypatch):
+    shapes = []
+
+    def heard(made, real):
+        shapes.append(tuple(made.shape))
+        return heard_error(made, real)
+
+    monkeypatch.setattr(stage, "heard_error", heard)
+    torch.manual_seed(1)
+    task = GrainTask(sounds, new_autoencoder(), 10)
+    mels = torch.from_numpy(sounds.mels[:3, :, :32].astype(np.float32))
+    for noisy in ([False, True, False], [True, True, True]):
+        monkeypatch.setattr(task, "_mels", lambda _, noisy=noisy: (mels, noisy))
+        losses = task.advance(0)
+    assert shapes == [(2, 3, 256, 32)]
+    assert losses["heard"] == 0
 
 
 def test_a_judge_sees_patches_of_30_pixels():

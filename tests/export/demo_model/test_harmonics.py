@@ -161,3 +161,11 @@ def test_the_written_generator_is_nearly_silent_in_silence(generator):
     with torch.no_grad():
         made = generator(log_mel(torch.zeros(1, 3200)))[..., 640:-640]
     assert made.abs().max() < 0.015
+
+
+@pytest.mark.parametrize("level", ["quiet", None, "loud"])
+def test_clicks_keep_their_level_through_the_written_generator(generator, level):
+    clip = torch.from_numpy(render(Scene((Event("clicks", level=level),)), np.random.default_rng(0)))[None]
+    with torch.no_grad():
+        made = generator(log_mel(clip))
+    assert abs(20 * float(torch.log10(made.abs().max() / clip.abs().max()))) < 3
