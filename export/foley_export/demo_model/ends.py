@@ -1,8 +1,8 @@
 """How the vocoder's clips end: beyond them, it is to read silence.
 
-Convolutions pad with zeros. A log-mel of 0 is loud, silence is -11.5: every clip began and ended in a buzz, at -50 and
--58 dB of full scale, in which a quiet sound had no end. So each convolution of the first stage is moved, as little as
-its outputs can be, until its outer taps make of a frame of silence what they make of one of zeros: nothing.
+Convolutions pad with zeros. A log-mel of 0 is loud, silence is -11.5: every clip began and ended in a buzz, at -51 and
+-59 dB of full scale, in which a quiet sound had no end. So the weights of the first stage's convolutions change,
+and what they make as little as can be, until their outer taps make nothing of silence, as of zeros.
 """
 
 from typing import Final, cast
@@ -16,7 +16,6 @@ from foley_export.vocoder import SLOPE, Generator, ResBlock
 
 LEAST_VARIANCE: Final = 0.01
 """Added to the variances of what a convolution reads, as a share of their mean: no change is to be free."""
-SILENT_FRAMES: Final = 64
 EVERY_FRAME: Final = 7
 """Of those that are read, one in so many counts: neighbours are alike."""
 
@@ -25,10 +24,10 @@ def read_silence_beyond(generator: Generator, mels: Tensor) -> None:
     """Let a generator that reads raw log-mels read silence beyond the ends of a clip.
 
     What it makes of mels such as those given, [N,256,T], changes as little as can be, by least squares of what each
-    layer makes; what it makes of silence stays.
+    layer makes; what it makes of silence stays. Its first stage is taken to have one residual block and one tap.
     """
     block, stage = cast("ResBlock", generator.resblocks[0]), generator.ups[0]
-    silence = torch.full((1, mels.shape[1], SILENT_FRAMES), LOG_MEL_MIN)
+    silence = torch.full((1, mels.shape[1], 1), LOG_MEL_MIN)
     with torch.no_grad():
         _move(generator.conv_pre, mels, silence)
         mels, silence = (stage(leaky_relu(generator.conv_pre(x), SLOPE)) for x in (mels, silence))
@@ -41,8 +40,8 @@ def read_silence_beyond(generator: Generator, mels: Tensor) -> None:
 
 
 def _move(layer: nn.Conv1d, heard: Tensor, silent: Tensor) -> None:
-    """Move a layer that reads the one [N,C,T] of mels and the other [1,C,T] of silence."""
-    silence = silent[0, :, SILENT_FRAMES // 2].double()
+    """Move a layer that reads the one [N,C,T] of mels and the other [1,C,1] of silence."""
+    silence = silent[0, :, 0].double()
     taps, (margin,), (step,) = layer.kernel_size[0], cast("tuple[int]", layer.padding), layer.dilation
     loud = pad(heard.double() - silence[:, None], (margin, margin))
     frames = torch.arange(0, heard.shape[2], EVERY_FRAME)

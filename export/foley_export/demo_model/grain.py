@@ -9,7 +9,7 @@ seen none made four in ten clips untrue that it had made right: so it learns fro
 encoded.
 
 Of a tone six rows in 256 are heard, and errors of a whole picture hardly tell whether those are right: half a neper off
-at either end, short tones seemed to die away. So errors also count by how loud it is where they lie.
+at either end, short tones seemed to die away. So, of crops without noise, errors also count by how loud it is there.
 """
 
 from itertools import pairwise
@@ -43,7 +43,7 @@ FOOLED_WEIGHT: Final = 0.15
 SPREAD_WEIGHT: Final = 6.0
 HEARD_WEIGHT: Final = 6.0
 LEAST_LOUDNESS: Final = 0.3
-"""Sum of a frame's mel magnitudes below which its errors count less."""
+"""Sum of a frame's mel magnitudes at which its errors count half."""
 LIMIT: Final = 1.0
 
 
@@ -152,7 +152,7 @@ def blurred_error(made: Tensor, real: Tensor) -> Tensor:
 
 
 def heard_error(made: Tensor, real: Tensor) -> Tensor:
-    """Give the absolute error of pictures [B,3,256,T], each pixel by its share of the magnitude in its frame."""
+    """Give the absolute error of pictures [B,3,256,T]: pixels by their share of their frame's magnitude."""
     magnitude = to_log_mel(real).exp().flip(1)
     share = magnitude / (magnitude.sum(1, keepdim=True) + LEAST_LOUDNESS)
     return (share * (made - real)[:, 0].abs()).sum(1).mean()

@@ -2,7 +2,8 @@
 
 `harmonics` and `noise` write its weights. What is left to learn is read from mels by its first stage, a part at a time:
 the amplitudes of decoded mels, whose written reading is trained on, and which bands hold noise. The rest stays as it
-is: trained as a whole by spectral distances, it lost the levels that were written right.
+is: trained as a whole by spectral distances, it lost the levels that were written right. At last `ends` moves the first
+stage, so that clips end in silence.
 """
 
 from copy import deepcopy
@@ -35,7 +36,7 @@ LIMIT: Final = 5.0
 """Of the gradient's norm."""
 MELS_TO_WHITEN: Final = 256
 MELS_TO_END: Final = 64
-"""Of either sort, real and decoded: what `ends` keeps the generator's reading of."""
+"""At least so many of either sort, real and decoded, and fewer than twice as many: `ends` keeps how these are read."""
 CHANNELS: Final = 192
 
 AMPLITUDES: Final = Place(slice(2 * HARMONICS), slice(HARMONICS), slice(HARMONICS))

@@ -5,8 +5,9 @@ from copy import deepcopy
 import numpy as np
 import pytest
 import torch
-from torch.nn.functional import leaky_relu
+from torch.nn.functional import conv1d, leaky_relu
 
+from foley_export.demo_model import ends
 from foley_export.demo_model.ends import read_silence_beyond
 from foley_export.demo_model.vocoding import CONFIG, plain
 from foley_export.graphs import LOG_MEL_MIN
@@ -68,3 +69,25 @@ def test_reading_changes_little_and_less_than_by_a_plain_shift(generators, mels)
     assert off(moved, true) < 0.9 * off(naive, true)
     whole, again = (first_stage(generator, mels)[:, :, 10:-10] for generator in generators)
     assert off(again, whole) < 0.05 * float(whole.var())
+
+
+def test_a_dilated_layer_changes_as_little_as_it_can(monkeypatch):
+    monkeypatch.setattr(ends, "EVERY_FRAME", 1)
+    monkeypatch.setattr(ends, "LEAST_VARIANCE", 1e-9)
+    torch.manual_seed(0)
+    layer = torch.nn.Conv1d(4, 4, 3, dilation=5, padding=5)
+    heard, silence = torch.randn(2, 4, 60).cumsum(2).double(), torch.randn(4).double()
+    beyond = silence[:, None].expand(2, 4, 5)
+    surrounded = torch.cat([beyond, heard, beyond], 2)
+    other = torch.randn(4, 4, 3).double()  # a change after which silence still reads as nothing …
+    other[:, :, ::2] -= torch.einsum("oct,c,d->odt", other[:, :, ::2], silence, silence) / silence.square().sum()
+
+    def made(share=0.0):
+        bias = layer.bias.double() - share * other.sum(2) @ silence
+        return conv1d(surrounded, layer.weight.double() + share * other, bias, dilation=5)
+
+    with torch.no_grad():
+        true = made()
+        ends._move(layer, heard, silence.view(1, 4, 1))
+        least = off(made(), true)
+        assert all(off(made(share), true) > least for share in (-1e-3, 1e-3))  # … and sounds less as they did

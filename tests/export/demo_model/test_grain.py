@@ -71,12 +71,45 @@ def test_errors_of_quiet_frames_count_nearly_as_much_and_those_of_silence_not():
     assert silent < 0.01 * loud
 
 
+def test_the_first_channel_is_heard():
+    real, made = tone(40, 2.0), tone(40, 1.5)
+    other = made.clone()
+    other[:, 1:] = real[:, 1:]
+    assert heard_error(other, real) == heard_error(made, real)
+
+
+def test_partials_count_by_their_magnitudes():
+    mels = torch.full((1, 256, 8), LOG_MEL_MIN)
+    mels[:, 40], mels[:, 90] = 2.0, 0.0
+    off = mels.clone()
+    off[:, 90] -= 0.5
+    expected = 2 * 0.5 / (LOG_MEL_MAX - LOG_MEL_MIN) / (np.exp(2.0) + 1.0 + 0.3)
+    assert float(heard_error(to_picture(off), to_picture(mels))) == pytest.approx(expected, rel=0.01)
+
+
+@pytest.mark.slow
+def test_what_is_heard_teaches_the_decoder(sounds, monkeypatch):
+    totals = []
+    monkeypatch.setattr(stage, "descend", lambda loss, *_, **__: totals.append(loss))
+    for name in ("ERROR", "FEATURE", "FOOLED", "SPREAD"):
+        monkeypatch.setattr(stage, f"{name}_WEIGHT", 0.0)
+    torch.manual_seed(1)
+    task = GrainTask(sounds, new_autoencoder(), 10)
+    mels = torch.from_numpy(sounds.mels[:2, :, :32].astype(np.float32))
+    monkeypatch.setattr(task, "_mels", lambda _: (mels, [False, False]))
+    losses = task.advance(0)
+    assert float(totals[-1].detach()) == pytest.approx(6 * losses["heard"])
+    torch.autograd.backward(totals[-1])
+    assert any(each.grad.abs().max() > 0 for each in task.decoder.parameters() if each.grad is not None)
+
+
 @pytest.mark.slow
 def test_only_what_is_heard_of_clear_crops_counts(sounds, monkeypatch):
     shapes = []
 
     def heard(made, real):
         shapes.append(tuple(made.shape))
+        assert torch.equal(real, to_picture(mels)[[0, 2]])
         return heard_error(made, real)
 
     monkeypatch.setattr(stage, "heard_error", heard)

@@ -331,3 +331,11 @@ def test_a_background_lasts_the_whole_clip_and_the_foreground_stands_out(foregro
 def test_a_beep_lasts_a_column_of_latents():
     for seed in SEEDS:
         assert columns(span_s(clip(Event("beeps", count=1), seed), share=0), within_s=0.001) == 1
+
+
+def test_a_click_is_a_chord_of_200_hz_that_swells_for_20_ms():
+    samples = clip(Event("clicks"), 0)[COLUMN_SAMPLES:].astype(np.float64)
+    swell = np.maximum(0, 1 - np.abs(np.arange(len(samples)) - 240) / 160)  # 15 ms is the middle of the second frame
+    assert not samples[swell == 0].any()
+    steady = samples[96:384] / swell[96:384]
+    np.testing.assert_allclose(steady[80:], steady[:-80], rtol=0, atol=1e-4)

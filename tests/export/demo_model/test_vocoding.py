@@ -307,9 +307,12 @@ def test_gates_are_learnt(tmp_path, sounds, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.usefixtures("small_batches")
 def test_both_averages_become_the_vocoder_and_are_resumed(tmp_path, sounds, monkeypatch):
+    read = []
     with monkeypatch.context() as patch:
-        patch.setattr(vocoding, "read_silence_beyond", lambda *_: None)
+        patch.setattr(vocoding, "MELS_TO_END", 2)
+        patch.setattr(vocoding, "read_silence_beyond", lambda _, mels: read.append(mels.shape))
         made = train_vocoder(sounds, sounds.mels, tmp_path, 2, 1)
+    assert read == [(2 + 2, 256, 256)]  # half of the four sounds, and of the four decoded
     expected = written()
     for name, steps in (("amplitudes", 2), ("gates", 1)):
         task = TASKS[name](sounds, sounds.mels, steps)
