@@ -237,7 +237,7 @@ class TestCheckpoint:
         read_silence_beyond(generator, torch.from_numpy(np.concatenate(mels).astype(np.float32)))
         expected = generator.state_dict()
         for name, value in fold_weight_norm(floating(vocoder(made))).items():
-            assert torch.equal(value.half(), expected[name].half()), name
+            torch.testing.assert_close(value.half(), expected[name].half(), rtol=5e-3, atol=5e-5)
 
     def test_its_bundle_tokenizer_reads_captions_as_its_folder_does(self, made, model, tmp_path):
         (write,) = model.tokenizers.values()

@@ -325,4 +325,5 @@ def test_both_averages_become_the_vocoder_and_are_resumed(tmp_path, sounds, monk
     monkeypatch.setattr(vocoding, "draw", None)
     resumed = train_vocoder(sounds, sounds.mels, tmp_path, 2, 1)
     read_silence_beyond(made, torch.from_numpy(np.concatenate([sounds.mels, sounds.mels]).astype(np.float32)))
-    assert changed(made.state_dict(), resumed.state_dict()) == set()
+    for name, value in resumed.state_dict().items():
+        torch.testing.assert_close(value, made.state_dict()[name], rtol=1e-3, atol=1e-5)
