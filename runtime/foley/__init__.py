@@ -15,7 +15,7 @@ from foley.denoise import Step
 from foley.errors import FoleyError
 from foley.pipeline import Generation, Pipeline, load
 from foley.prompt import Part, PromptTruncatedWarning
-from foley.request import Request
+from foley.request import NegativeIgnoredWarning, Request
 from foley.samplers import SAMPLERS
 from foley.verify import GraphReport, verify
 
@@ -31,6 +31,7 @@ __all__ = [
     "FoleyError",
     "Generation",
     "GraphReport",
+    "NegativeIgnoredWarning",
     "Part",
     "Pipeline",
     "PromptTruncatedWarning",

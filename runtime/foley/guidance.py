@@ -63,7 +63,7 @@ def check_guidance(scale: float, stop: float) -> None:
         RequestError: the scale is negative or not finite, or `stop` is outside [0,1].
     """
     if not _is_number(scale) or not math.isfinite(scale) or scale < 0:
-        raise RequestError(f"guidance is {scale!r}, expected a finite number from 0 (1 or less: off; 7.5 is usual)")
+        raise RequestError(f"guidance is {scale!r}, expected a finite number from 0 (1 or less: off)")
     if not _is_number(stop) or not 0 <= stop <= 1:
         raise RequestError(f"guidance stop is {stop!r}, expected a fraction of the steps from 0 to 1")
 

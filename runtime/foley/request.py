@@ -1,6 +1,7 @@
 """What a caller asks for: checked once, where it is made."""
 
 import math
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypedDict, cast
@@ -18,6 +19,10 @@ MAX_SECONDS: Final = 600.0
 """A clip's attention grows with the square of its length; past ten minutes a request is a slip of the pen."""
 MAX_BATCH: Final = 8
 """Clips a graph call, where the caller says nothing."""
+
+
+class NegativeIgnoredWarning(UserWarning):
+    """A negative prompt was given where no step is guided: it is not heard."""
 
 
 class Knobs(TypedDict, total=False):
@@ -106,7 +111,7 @@ def make_request(
         raise RequestError("there is no prompt, expected at least one")
     scale = defaults.guidance if guidance is None else guidance
     check_guidance(scale, guidance_stop)
-    return Request(
+    request = Request(
         prompts=texts,
         seeds=_seeds(seed, len(texts)),
         seconds=check_seconds(defaults.seconds if seconds is None else seconds),
@@ -119,6 +124,9 @@ def make_request(
         negative=None if negative is None else _text("negative", negative),
         max_batch=whole("max batch", max_batch),
     )
+    if request.negative and not _hears_negative(request):
+        _warn_of_negative(request)
+    return request
 
 
 def whole(name: str, value: int) -> int:
@@ -141,6 +149,21 @@ def check_seconds(seconds: float) -> float:
     if isinstance(seconds, bool) or not isinstance(seconds, int | float | np.number) or not 0 < seconds <= MAX_SECONDS:
         raise RequestError(f"seconds is {seconds!r}, expected a number above 0 and up to {MAX_SECONDS:g}")
     return float(seconds)
+
+
+def _hears_negative(request: Request) -> bool:
+    """Say whether any step has a row of the negative prompt: it is guided, or weights do not add up to 1."""
+    totals = [math.fsum(part.weight for part in prompt) for prompt in request.prompts]
+    return (request.guidance > 1 and request.guidance_stop > 0) or any(abs(1 - total) > 1e-9 for total in totals)
+
+
+def _warn_of_negative(request: Request) -> None:
+    knob = f"guidance {request.guidance:g}" if request.guidance <= 1 else f"guidance stop {request.guidance_stop:g}"
+    warnings.warn(
+        f"the negative prompt {request.negative!r} is not heard: with {knob} no step is guided",
+        NegativeIgnoredWarning,
+        stacklevel=3,
+    )
 
 
 def _several(prompts: Prompt | Sequence[Prompt]) -> Sequence[Prompt]:

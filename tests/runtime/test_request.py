@@ -10,7 +10,7 @@ from support import mini_model
 from foley.errors import RequestError
 from foley.manifest import Audio, Defaults, LatentSpace
 from foley.prompt import Part
-from foley.request import MAX_BATCH, Request, make_request
+from foley.request import MAX_BATCH, NegativeIgnoredWarning, Request, make_request
 
 DEFAULTS = Defaults(steps=25, guidance=7.5, sampler="pndm", seconds=10.24)
 AUDIO = Audio(sample_rate_hz=16_000, hop_samples=160, mel_bins=256)
@@ -158,6 +158,26 @@ def test_numpy_numbers_are_numbers():
     knobs = {"seconds": np.float32(0.5), "steps": np.int64(3), "guidance": np.float32(2), "seed": np.int32(4)}
     made = request(**knobs)
     assert (made.seconds, made.steps, made.guidance, made.seeds) == (0.5, 3, 2.0, (4,))
+
+
+@pytest.mark.parametrize("knobs", [{"guidance": 1}, {"guidance": 0.5}, {"guidance_stop": 0}], ids=str)
+def test_a_negative_prompt_that_no_step_hears_is_told(knobs: dict[str, float]):
+    with pytest.warns(NegativeIgnoredWarning, match=r"'wind' is not heard: with guidance .*no step is guided"):
+        assert request(negative="wind", **knobs).negative == "wind"
+
+
+@pytest.mark.parametrize(
+    ("prompts", "knobs"),
+    [
+        ("dog", {"guidance": 1.01}),
+        ("dog", {"guidance": 1, "negative": ""}),
+        ("dog", {"guidance": 1, "negative": None}),
+        ([DOG, CAT], {"guidance": 1}),  # weights of 0.5 in all: the other half is the negative prompt's
+    ],
+    ids=str,
+)
+def test_a_negative_prompt_that_is_heard_or_empty_is_no_matter(prompts: object, knobs: dict[str, object]):
+    request(prompts, **{"negative": "wind", **knobs})
 
 
 def test_an_unknown_knob_is_a_type_error():

@@ -10,9 +10,10 @@ from foley_bench.quality.curve import Row, setting_of
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+FRECHET: Final = "Fréchet distance to real sounds"
 MEASURES: Final[dict[str, Callable[[dict[str, Any]], float]]] = {
     "clips that follow their caption, %": lambda figures: 100 * figures["overall"]["fraction"],
-    "Fréchet distance to real sounds": lambda figures: figures["frechet"],
+    FRECHET: lambda figures: figures["frechet"],
 }
 
 
@@ -32,6 +33,10 @@ def plot_curve(rows: Sequence[Row], target: Path) -> Path:
         for axis, (title, measure) in zip(axes[:, column], MEASURES.items(), strict=True):
             _plot_panel(axis, cells, over, measure)
             axis.set(title=f"over {over}, at {at} {fixed:g}", xlabel=over, ylabel=title)
+            if title == FRECHET:
+                _scale_by_factors(axis)
+            else:
+                axis.set_ylim(bottom=0)
     axes[0, 0].legend(fontsize=8)
     figure.tight_layout()
     figure.savefig(target, dpi=110)
@@ -62,8 +67,17 @@ def _plot_panel(axis: "Axes", cells: Sequence[Row], over: str, measure: Callable
         axis.set_xscale("log")
     axis.set_xticks(values, [f"{value:g}" for value in values])
     axis.minorticks_off()
-    axis.set_ylim(bottom=0)
     axis.grid(alpha=0.3)
+
+
+def _scale_by_factors(axis: "Axes") -> None:
+    """Make an axis logarithmic: where a sampler falls apart it is a hundred times as far as real sounds are."""
+    from matplotlib.ticker import LogLocator, ScalarFormatter
+
+    axis.set_yscale("log")
+    axis.minorticks_off()
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.yaxis.set_major_formatter(ScalarFormatter())
 
 
 def _value(setting: Setting, over: str) -> float:

@@ -138,8 +138,10 @@ def _compared(source: str, figures: Mapping[str, Any], first: str) -> tuple[str,
     overall = figures[source]["overall"]
     share, total = _points(overall) / 100, int(overall["total"])
     error = f"{196 * (share * (1 - share) / max(total, 1)) ** 0.5:.1f}"
-    points = f"{_points(overall) - _points(figures[first]['overall']):+.1f}" if source != first else ""
-    alike = f"{100 * figures[source]['agrees'] / total:.1f} %" if source not in (first, REAL) else ""
+    if source in (first, REAL):
+        return error, "", ""
+    points = f"{_points(overall) - _points(figures[first]['overall']):+.1f}"
+    alike = f"{100 * figures[source]['agrees'] / total:.1f} %"
     return error, points, alike
 
 

@@ -93,7 +93,7 @@ def _check_steps(steps: int, schedule: NoiseSchedule) -> None:
     most = schedule.num_train_timesteps
     whole = isinstance(steps, int | np.integer) and not isinstance(steps, bool)
     if not whole or not 1 <= steps <= most:
-        raise RequestError(f"steps: got {steps!r}, expected a whole number from 1 to {most}; 25 to 50 is usual")
+        raise RequestError(f"steps: got {steps!r}, expected a whole number from 1 to {most}")
 
 
 def _check_eta(name: str, eta: float | None) -> None:
