@@ -20,7 +20,7 @@ CLEAR_LINE: Final = "\r\x1b[K"
 @click.command()
 @click.argument("checkpoint")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder of the new bundle.")
-@click.option("--precision", type=click.Choice(["fp32", "fp16"]), default="fp32", show_default=True)
+@click.option("--precision", type=click.Choice(["fp32", "fp16", "bf16"]), default="fp32", show_default=True)
 @click.option("--weights", type=click.Choice(["fp32", "fp16"]), help="Storage of weights; as the precision by default.")
 @click.option("--lora", "loras", multiple=True, metavar="FILE[@SCALE]", help="LoRA in diffusers' format, fused.")
 @click.option("--steps", type=int, help="The bundle's default; the system's where left out.")
@@ -67,7 +67,8 @@ def export(
     with quiet_libraries(), Progress() as progress:
         manifest = export_bundle(opened, output, options, progress)
     for name, graph in manifest.graphs.items():
-        click.echo(f"{name:<16} {graph.precision}  {graph.snr_db:6.1f} dB against torch")
+        kept = f", {len(graph.float32_nodes)} nodes kept in fp32" if graph.float32_nodes else ""
+        click.echo(f"{name:<16} {graph.precision}  {graph.snr_db:6.1f} dB against torch{kept}")
     click.echo(str(output))
 
 

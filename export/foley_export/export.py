@@ -2,7 +2,8 @@
 
 import gc
 import importlib.metadata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal
@@ -11,22 +12,25 @@ import msgspec
 import numpy as np
 import onnx_ir as ir
 
-import foley_engines
 from foley.bundle import new_folder, record_files, write_manifest
 from foley.errors import UsageError, VerificationError
 from foley.manifest import SCHEMA_VERSION, Graph, Manifest, Precision, Source, Tensor
-from foley.verify import GraphReport, compare
+from foley.verify import GraphReport
 from foley_engines import Array
+from foley_export.calibration import Rehearsal
 from foley_export.checkpoint import Checkpoint
 from foley_export.defaults import DefaultKnobs
-from foley_export.dialect import attention_nodes, to_standard_onnx
 from foley_export.digests import Digests
 from foley_export.golden import Recording, record, write_recording
 from foley_export.half_weights import narrow, round_to_half
 from foley_export.lora import Lora
 from foley_export.model import Axes, GraphPlan, Model
-from foley_export.precision import halve, torch_dtype
-from foley_export.storage import WeightsFile, save_graph
+from foley_export.precision.lower import lower
+from foley_export.precision.measure import Sample
+from foley_export.precision.operators import HalfPrecision
+from foley_export.spellings import check_spellings, store_spellings
+from foley_export.storage import WeightsFile
+from foley_export.structure import structure_digest
 from foley_export.systems import read_model
 from foley_export.trace import trace
 
@@ -46,7 +50,7 @@ class Options:
     """What the caller of an export may choose.
 
     Raises:
-        UsageError: half graphs with weights stored in float32.
+        UsageError: half graphs with weights stored in another precision than theirs.
     """
 
     precision: Precision = "fp32"
@@ -59,8 +63,11 @@ class Options:
     """Whether an older bundle at the target gives way."""
 
     def __post_init__(self) -> None:
-        if (self.precision, self.weights) == ("fp16", "fp32"):
-            raise UsageError("graphs of --precision fp16 hold their weights in fp16; leave --weights fp32 out")
+        own = self.precision
+        if own != "fp32" and self.weights not in (None, own):
+            raise UsageError(
+                f"graphs of --precision {own} hold their weights in {own}; leave --weights {self.weights} out"
+            )
 
     def stored(self, precision: Precision) -> Precision:
         """Give how a graph of a precision stores its weights."""
@@ -93,6 +100,7 @@ class Workshop:
     options: Options
     digests: Digests
     tell: Tell
+    rehearsal: Rehearsal = field(default_factory=Rehearsal)
 
 
 def _write_bundle(model: Model, checkpoint: Checkpoint, workshop: Workshop) -> Manifest:
@@ -112,14 +120,81 @@ def _write_bundle(model: Model, checkpoint: Checkpoint, workshop: Workshop) -> M
 def _export_graph(plan: GraphPlan, precision: Precision, workshop: Workshop) -> Graph:
     stored = workshop.options.stored(precision)
     traced, recording = _traced(plan, precision, stored, workshop)
+    samples = workshop.rehearsal.samples(plan, recording)
+    workshop.rehearsal.learn(plan, recording)
+    if precision != "fp32":
+        with _set_aside(traced, workshop.folder / GRAPHS / f"{plan.name}.float32"):
+            half = _half_graph(plan, precision, traced.clone(), recording, samples, workshop)
+            if half is not None:
+                return half
+            ir.external_data.load_to_model(traced)
+        precision, stored = "fp32", workshop.options.stored("fp32")
+    graph, report = _finished(plan, (precision, stored), traced, recording, workshop)
+    if not report.passed:
+        raise VerificationError(f"{plan.name}: {_below(report)}; no bundle was written")
+    return graph
+
+
+def _below(report: GraphReport) -> str:
+    return (
+        f"ONNX Runtime gives {report.snr_db:.1f} dB against torch, the floor of {report.precision} is "
+        f"{report.floor_db:g} dB"
+    )
+
+
+@contextmanager
+def _set_aside(traced: ir.Model, path: Path) -> Iterator[None]:
+    """Keep a graph's float32 weights in a file, and out of memory, while half is tried."""
+    with WeightsFile(path) as weights:
+        weights.store(traced)
+    try:
+        yield
+    finally:
+        path.unlink()
+
+
+def _half_graph(
+    plan: GraphPlan,
+    precision: HalfPrecision,
+    traced: ir.Model,
+    recording: Recording,
+    samples: Sequence[Sample],
+    workshop: Workshop,
+) -> Graph | None:
+    """Convert a graph and finish it; None, and why is told, where it has to stay float32 as a whole."""
+    workshop.tell(plan.name, "measuring activations")
+    lowered = lower(traced, precision, samples, workshop.folder / GRAPHS)
+    workshop.tell(plan.name, str(lowered))
+    if not lowered.lowered:
+        return None
+    ir.external_data.load_to_model(traced)
+    graph, report = _finished(plan, (precision, precision), traced, recording, workshop)
+    if report.passed:
+        return msgspec.structs.replace(graph, float32_nodes=tuple(lowered.measured))
+    workshop.tell(plan.name, f"stays float32 as a whole: {_below(report)}")
+    for file in (workshop.folder / GRAPHS).glob(f"{plan.name}.*onnx"):
+        file.unlink()
+    return None
+
+
+def _finished(
+    plan: GraphPlan,
+    precisions: tuple[Precision, Precision],
+    traced: ir.Model,
+    recording: Recording,
+    workshop: Workshop,
+) -> tuple[Graph, GraphReport]:
+    """Store a graph that computes in the first precision and stores its weights in the second, and check it."""
     workshop.tell(plan.name, "storing")
-    spellings = _store(plan, traced, workshop)
-    del traced
+    engines = store_spellings(traced, precisions[0], workshop.folder / GRAPHS / plan.name)
     gc.collect()
-    graph = _graph(plan, (precision, stored), spellings, recording)
+    graph = _graph(plan, precisions, {engine: f"{GRAPHS}/{file}" for engine, file in engines.items()}, recording)
+    graph = msgspec.structs.replace(graph, structures=_structures(graph, workshop.folder))
     workshop.tell(plan.name, "checking against torch")
-    worst = _check(plan, graph, workshop.folder, recording)
-    return _with_snr(graph, worst)
+    report = check_spellings(plan.name, graph, workshop.folder, recording)
+    if report.passed:
+        workshop.digests.begin(workshop.folder / graph.weights)
+    return _with_snr(graph, report.snr_db), report
 
 
 def _traced(plan: GraphPlan, precision: Precision, stored: Precision, workshop: Workshop) -> tuple[ir.Model, Recording]:
@@ -131,9 +206,6 @@ def _traced(plan: GraphPlan, precision: Precision, stored: Precision, workshop: 
     workshop.tell(plan.name, "recording torch's output")
     recording = record(plan, module)
     write_recording(recording, workshop.folder / GOLDEN / f"{plan.name}.npz")
-    if precision == "fp16":
-        halve(module)
-        module.dtype = torch_dtype(precision)  # type: ignore[assignment]
     workshop.tell(plan.name, "tracing")
     traced = trace(plan, module)
     if stored != precision:
@@ -141,23 +213,11 @@ def _traced(plan: GraphPlan, precision: Precision, stored: Precision, workshop: 
     return traced, recording
 
 
-def _store(plan: GraphPlan, traced: ir.Model, workshop: Workshop) -> dict[str, str]:
-    """Write the graph in every spelling over one weights file; give the files of the engines' own spellings."""
-    engines: dict[str, str] = {}
-    base = workshop.folder / GRAPHS / plan.name
-    with WeightsFile(base.with_suffix(".weights")) as weights:
-        weights.store(traced)
-    workshop.digests.begin(weights.path)
-    if attention_nodes(traced):
-        engines["cpu"] = f"{GRAPHS}/{plan.name}.cpu.onnx"
-        save_graph(traced, workshop.folder / engines["cpu"])
-        to_standard_onnx(traced)
-    save_graph(traced, base.with_suffix(".onnx"))
-    return engines
-
-
 def _graph(
-    plan: GraphPlan, precisions: tuple[Precision, Precision], engines: dict[str, str], recording: Recording
+    plan: GraphPlan,
+    precisions: tuple[Precision, Precision],
+    engines: dict[str, str],
+    recording: Recording,
 ) -> Graph:
     """Record a graph that computes in the first precision and stores its weights in the second."""
 
@@ -177,36 +237,17 @@ def _graph(
     )
 
 
+def _structures(graph: Graph, folder: Path) -> dict[str, str]:
+    """Digest each spelling without its weights' values."""
+    return {file: structure_digest(ir.load(folder / file)) for file in (graph.file, *graph.engines.values())}
+
+
 def _dtype(array: Array) -> Literal["float32", "int64"]:
     return "int64" if array.dtype == np.int64 else "float32"
 
 
 def _with_snr(graph: Graph, snr_db: float) -> Graph:
     return msgspec.structs.replace(graph, snr_db=round(min(snr_db, EXACT_DB), 2))
-
-
-def _check(plan: GraphPlan, graph: Graph, folder: Path, recording: Recording) -> float:
-    """Run every spelling on the recording; give the worst signal-to-noise ratio in dB.
-
-    Raises:
-        VerificationError: one is below the floor of its precision.
-    """
-    own = graph.engines.get("cpu", graph.file)
-    reports = [_report(plan, graph, folder / own, recording, optimise=True)]
-    if own != graph.file:
-        reports.append(_report(plan, graph, folder / graph.file, recording, optimise=False))
-    for report in reports:
-        if not report.passed:
-            raise VerificationError(
-                f"{plan.name}: ONNX Runtime gives {report.snr_db:.1f} dB against torch, the floor of "
-                f"{report.precision} is {report.floor_db:g} dB; no bundle was written"
-            )
-    return min(report.snr_db for report in reports)
-
-
-def _report(plan: GraphPlan, graph: Graph, file: Path, recording: Recording, *, optimise: bool) -> GraphReport:
-    with foley_engines.open(file, engine="cpu", optimise=optimise) as engine:
-        return compare(plan.name, graph, engine, recording)
 
 
 def _manifest(model: Model, checkpoint: Checkpoint, workshop: Workshop, graphs: dict[str, Graph]) -> Manifest:

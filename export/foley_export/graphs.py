@@ -1,7 +1,7 @@
 """Torch modules in the shape of the graph contracts: what is traced is what `foley.contract` promises.
 
-Every wrapper takes and gives float32 (or int64) at every precision; the casts live inside, to the wrapper's `dtype`,
-which is its weights'.
+Every wrapper takes and gives float32 (or int64) and computes in float32; half precision is given to the traced graph
+(`foley_export.precision`), whose inputs and outputs stay as they are here.
 """
 
 from typing import Final
@@ -19,7 +19,6 @@ class DenoiseStep(nn.Module):
     def __init__(self, unet: nn.Module) -> None:
         super().__init__()
         self.unet = unet
-        self.dtype = torch.float32
 
     def forward(
         self,
@@ -39,8 +38,8 @@ class DenoiseStep(nn.Module):
         Shapes are those of `foley.contract`: state [S,K,C,H,W] → next state [S,K,C,H,W], float32.
         """
         rows = state[:, 0].index_select(0, row_slot)
-        output = self.unet(rows.to(self.dtype), timestep.index_select(0, row_slot), context.to(self.dtype)).sample
-        guided = (row_mix @ output.float().flatten(1)).view_as(noise)
+        output = self.unet(rows, timestep.index_select(0, row_slot), context).sample
+        guided = (row_mix @ output.flatten(1)).view_as(noise)
         terms = torch.cat([state, guided[:, None], noise[:, None]], dim=1)
         stepped = (step_matrix @ terms.flatten(2)).view_as(state)
         known_now = (known_mix[:, :, None, None, None] * known).sum(dim=1)
@@ -60,14 +59,13 @@ class LatentDecoder(nn.Module):
         self.post_quant_conv = post_quant_conv
         self.decoder = decoder
         self.scaling_factor = scaling_factor
-        self.dtype = torch.float32
 
     def forward(self, latents: Tensor) -> Tensor:
         """Decode latents [B,C,H,W] to log-mel [B,M,T], M = 8·H and T = 8·W, natural logarithm."""
-        scaled = (latents / self.scaling_factor).to(self.dtype)
+        scaled = latents / self.scaling_factor
         if self.post_quant_conv is not None:
             scaled = self.post_quant_conv(scaled)
-        picture: Tensor = self.decoder(scaled)[:, 0].float()
+        picture: Tensor = self.decoder(scaled)[:, 0]
         unit = (picture / 2 + 0.5).clamp(0, 1).flip(1)
         return unit * (LOG_MEL_MAX - LOG_MEL_MIN) + LOG_MEL_MIN
 
@@ -78,12 +76,11 @@ class Vocoder(nn.Module):
     def __init__(self, generator: nn.Module) -> None:
         super().__init__()
         self.generator = generator
-        self.dtype = torch.float32
 
     def forward(self, mel: Tensor) -> Tensor:
         """Vocode log-mel [B,M,T] to a waveform [B,N] in [-1,1]."""
-        waveform: Tensor = self.generator(mel.to(self.dtype))
-        return waveform.float().squeeze(1)
+        waveform: Tensor = self.generator(mel)
+        return waveform.squeeze(1)
 
 
 class PaddedContext(nn.Module):
@@ -92,12 +89,11 @@ class PaddedContext(nn.Module):
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
         self.encoder = encoder
-        self.dtype = torch.float32
 
     def forward(self, input_ids: Tensor) -> Tensor:
         """Encode ids [B,L] to context [B,L,D] float32."""
         hidden: Tensor = self.encoder(input_ids, None)
-        return hidden.float()
+        return hidden
 
 
 class AdaptedContext(nn.Module):
@@ -112,11 +108,10 @@ class AdaptedContext(nn.Module):
         self.encoder = encoder
         self.adapter = adapter
         self.context_length = context_length
-        self.dtype = torch.float32
 
     def forward(self, input_ids: Tensor, token_mask: Tensor) -> Tensor:
         """Encode ids [B,L] with mask [B,L] to context [B,`context_length`,D] float32."""
         hidden = self.encoder(input_ids, token_mask)
-        kept = (hidden * token_mask[:, :, None].to(self.dtype))[:, : self.context_length]
+        kept = (hidden * token_mask[:, :, None])[:, : self.context_length]
         adapted: Tensor = self.adapter(kept)
-        return adapted.float()
+        return adapted

@@ -1,6 +1,6 @@
 """What a system's loader hands to the exporter: manifest facts, tokenizers, and graphs that are built one at a time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,8 +26,11 @@ class GraphPlan:
     """In the order of what forward returns: one tensor, or a tuple of them."""
     example: Callable[[], dict[str, Tensor]]
     """Golden inputs, which also trace the graph."""
+    calibration: Callable[[], Sequence[dict[str, Tensor]]] = tuple
+    """Gives more inputs, on which activations are measured before the graph is converted to half."""
     half: bool = True
-    """False where float16 overflows, so that the graph stays float32 in an fp16 bundle."""
+    """False where float16 overflows for some inputs and measuring a few would prove nothing: the graph stays float32 in
+    an fp16 bundle."""
 
 
 @dataclass(frozen=True)
@@ -46,5 +49,5 @@ class Model:
     loras: tuple[str, ...] = ()
 
     def precision(self, plan: GraphPlan, wanted: Precision) -> Precision:
-        """Give the precision that a graph gets in a bundle of precision `wanted`."""
-        return wanted if plan.half else "fp32"
+        """Give the precision that a graph gets in a bundle of precision `wanted`, before anything is measured."""
+        return "fp32" if wanted == "fp16" and not plan.half else wanted

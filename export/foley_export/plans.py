@@ -9,11 +9,15 @@ from torch import Tensor, nn
 
 from foley import contract
 from foley.manifest import LatentSpace
-from foley_export.graphs import DenoiseStep
+from foley_export.graphs import LOG_MEL_MAX, LOG_MEL_MIN, DenoiseStep
 from foley_export.model import GraphPlan
 from foley_export.vocoder import VocoderConfig
 
 GOLDEN_SEED: Final = 20240103
+CALIBRATION_SEED: Final = 20240617
+CALIBRATION_TIMESTEPS: Final = ((999.0, 750.0), (500.0, 250.0), (1.0, 999.0))
+"""Of the two clips of each step that is measured. Samples have unit variance at every timestep in the scale that the
+U-Net reads, so noise stands for the trajectory between them."""
 
 
 def denoise_plan(load_unet: Callable[[], nn.Module], latents: LatentSpace, length: int, width: int) -> GraphPlan:
@@ -37,6 +41,7 @@ def denoise_plan(load_unet: Callable[[], nn.Module], latents: LatentSpace, lengt
         },
         outputs={contract.NEXT_STATE: (*clips, channels, bins, columns)},
         example=partial(_example_step, latents, length, width),
+        calibration=lambda: [_calibration_step(latents, length, width, pair) for pair in CALIBRATION_TIMESTEPS],
     )
 
 
@@ -50,6 +55,7 @@ def decoder_plan(load_decoder: Callable[[], nn.Module], latents: LatentSpace) ->
         inputs={contract.LATENTS: ("B", latents.channels, latents.bins, "W")},
         outputs={contract.MEL: ("B", latents.bins * factor, f"{factor}*W")},
         example=lambda: {contract.LATENTS: _normal(*shape)},
+        calibration=lambda: [{contract.LATENTS: _normal(*shape, seed=CALIBRATION_SEED)}],
     )
 
 
@@ -61,6 +67,7 @@ def vocoder_plan(load_vocoder: Callable[[], nn.Module], config: VocoderConfig) -
         inputs={contract.MEL: ("B", config.mel_bins, "T")},
         outputs={contract.WAVEFORM: ("B", f"{config.hop_samples}*T")},
         example=lambda: {contract.MEL: _normal(2, config.mel_bins, 40) * 2 - 4},  # the range of a log-mel
+        calibration=lambda: [{contract.MEL: _any_mel(2, config.mel_bins, 40)}],
     )
 
 
@@ -95,5 +102,21 @@ def _example_step(latents: LatentSpace, length: int, width: int) -> dict[str, Te
     }
 
 
-def _normal(*shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(GOLDEN_SEED))
+def _calibration_step(
+    latents: LatentSpace, length: int, width: int, timesteps: tuple[float, float]
+) -> dict[str, Tensor]:
+    """Give another step of the example's sizes, at other timesteps."""
+    shape = latents.shape(2 * latents.column_multiple)
+    state = _normal(2, contract.STATE_SLOTS, *shape, seed=CALIBRATION_SEED + int(timesteps[0]))
+    step = {contract.STATE: state, contract.TIMESTEP: torch.tensor(timesteps)}
+    return {**_example_step(latents, length, width), **step}
+
+
+def _any_mel(*shape: int) -> Tensor:
+    """Give a log-mel [B,M,T] of which any value is as likely as any other."""
+    generator = torch.Generator().manual_seed(CALIBRATION_SEED)
+    return torch.rand(*shape, generator=generator) * (LOG_MEL_MAX - LOG_MEL_MIN) + LOG_MEL_MIN
+
+
+def _normal(*shape: int, seed: int = GOLDEN_SEED) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))

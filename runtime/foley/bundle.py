@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from foley.errors import BundleError, UsageError
+from foley.errors import BundleError, EngineUnavailableError, UsageError
 from foley.files import hidden_name, swap_folder
 from foley.manifest import FileRecord, Graph, Manifest, decode, encode
 
@@ -45,6 +45,18 @@ class Bundle:
         """Give the file of a graph in the spelling for an engine; its weights lie beside it."""
         graph = self.graph(name)
         return self.folder / graph.engines.get(engine, graph.file)
+
+    def check_engine(self, engine: str) -> None:
+        """Say before anything is loaded that an engine has no arithmetic for this bundle.
+
+        Raises:
+            EngineUnavailableError: a graph is bf16 and the engine is the CPU's.
+        """
+        if engine == "cpu" and any(graph.precision == "bf16" for graph in self.manifest.graphs.values()):
+            raise EngineUnavailableError(
+                f"engine 'cpu' cannot run {self.folder}, a bf16 bundle: ONNX Runtime has no bfloat16 convolution or "
+                "matrix product on CPUs; use --engine tensorrt, or export the checkpoint again with --precision fp32"
+            )
 
     def golden(self, name: str) -> dict[str, NDArray[np.float32] | NDArray[np.int64]]:
         """Read a graph's recorded inputs and outputs, by tensor name.

@@ -10,7 +10,7 @@ from foley.schedule import NoiseSchedule
 
 SCHEMA_VERSION = 1
 
-Precision = Literal["fp32", "fp16"]
+Precision = Literal["fp32", "fp16", "bf16"]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 RelativePath = Annotated[str, msgspec.Meta(pattern=r"^(?!\.\.?(/|$))[^/\\:]+(/(?!\.\.?(/|$))[^/\\:]+)*$")]
@@ -122,10 +122,16 @@ class Graph(Facts, frozen=True, kw_only=True):
     engines: dict[str, RelativePath] = {}
     """Spellings of the same graph for one engine each, over the same weights."""
     precision: Precision
-    """What the graph computes in."""
+    """What the graph computes in: fp16 and bf16 graphs say of each tensor whether it is half or float32."""
     weights_precision: Precision | None = None
     """How `weights` holds them: "fp16" behind casts in an fp32 graph. None where a bundle does not say: as `precision`.
     """
+    structures: dict[RelativePath, Sha256] = {}
+    """Digest of each of `file` and `engines` without its weights' values: equal ones may share an engine that is
+    refitted."""
+    float32_nodes: tuple[str, ...] = ()
+    """Nodes of a half graph that measuring at export kept in float32; those that always are (export/README.md) are not
+    named."""
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     golden: RelativePath

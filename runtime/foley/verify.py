@@ -2,19 +2,21 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-import foley_engines
 from foley.bundle import Bundle
-from foley.errors import VerificationError
+from foley.errors import UsageError, VerificationError
+from foley.floors import SNR_FLOOR_DB
+from foley.graph_files import graph_file
 from foley.manifest import Graph, Precision
-from foley_engines import Engine
+from foley_engines import Engine, GraphFile, Setup, TensorRtSetup, open_host
+from foley_engines.fidelity import run_once, snr_db
+from foley_engines.registry import engine_of, setup_of
 
-SNR_FLOOR_DB: Final[dict[Precision, float]] = {"fp32": 80.0, "fp16": 35.0}
-"""The least signal-to-noise ratio of a graph against torch in float32; README.md shows what was measured."""
+__all__ = ["SNR_FLOOR_DB", "GraphReport", "compare", "snr_db", "verify"]
 
 
 @dataclass(frozen=True)
@@ -34,40 +36,50 @@ class GraphReport:
         return self.snr_db >= self.floor_db
 
 
-def snr_db(signal: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    """Give the ratio of `signal`'s power to that of `other - signal`, in dB; inf where they are equal, -inf at NaN."""
-    reference = signal.astype(np.float64)
-    error = float(np.sum((other.astype(np.float64) - reference) ** 2))
-    if error == 0:
-        return float("inf")
-    power = float(np.sum(reference**2))
-    return 10 * float(np.log10(power / error)) if np.isfinite(error) and power > 0 else float("-inf")
-
-
-def verify(bundle: Bundle, *, engine: str = "cpu", threads: int | None = None) -> Iterator[GraphReport]:
+def verify(bundle: Bundle, *, engine: str | Setup = "cpu", threads: int | None = None) -> Iterator[GraphReport]:
     """Run every graph on its recorded inputs, one after another, and report each as it is done.
 
+    In TensorRT every plan that there is for this machine is run: on the recorded inputs where its sizes admit them,
+    else on others, against ONNX Runtime.
+
     Raises:
-        EngineUnavailableError: the engine cannot run here.
+        EngineUnavailableError: the engine cannot run here, or not this bundle.
+        UsageError: in TensorRT, there is no plan for this machine.
         EngineError: a graph does not load or run.
         BundleError: a recording is unreadable.
     """
-    for name in bundle.manifest.graphs:
-        with foley_engines.open(bundle.graph_file(name, engine), engine=engine, threads=threads) as opened:
-            yield compare(name, bundle.graph(name), opened, bundle.golden(name))
+    setup = setup_of(engine, threads)
+    bundle.check_engine(engine_of(setup).name)
+    with open_host(setup) as host:
+        for name, graph in bundle.manifest.graphs.items():
+            file = graph_file(bundle, name)
+            if isinstance(setup, TensorRtSetup):
+                yield from _plans(host, name, graph, file)
+                continue
+            with host.open(file) as opened:
+                yield compare(name, graph, opened, bundle.golden(name))
+
+
+def _plans(host: Any, name: str, graph: Graph, file: GraphFile) -> Iterator[GraphReport]:  # noqa: ANN401
+    keeper = host.keeper(file)
+    records = keeper.own_records()
+    if not records:
+        raise UsageError(f"{name}: there is no plan for this machine in {keeper.store.folder}; build it: foley build")
+    for record in records:
+        figures = keeper.measure(record).figures
+        worst = min(figures, key=lambda figure: figure.snr_db)
+        errors = max(figure.worst_abs for figure in figures)
+        yield GraphReport(f"{name} {record.parts['profile']}", graph.precision, worst.snr_db, errors, file.floor_db)
 
 
 def compare(
     name: str, graph: Graph, engine: Engine, recorded: dict[str, NDArray[np.float32] | NDArray[np.int64]]
 ) -> GraphReport:
     """Run an opened graph on recorded inputs and compare its outputs with the recorded ones."""
-    session = engine.bind(**{tensor.name: recorded[tensor.name].shape for tensor in graph.inputs})
-    for tensor in graph.inputs:
-        session[tensor.name].write(recorded[tensor.name])
-    session.run()
+    outputs = run_once(engine, {tensor.name: recorded[tensor.name] for tensor in graph.inputs})
     ratios, errors = [], []
     for tensor in graph.outputs:
-        expected, got = recorded[tensor.name], session[tensor.name].read()
+        expected, got = recorded[tensor.name], outputs[tensor.name]
         if expected.shape != got.shape:
             raise VerificationError(f"{name}: {tensor.name} is {list(got.shape)}, recorded {list(expected.shape)}")
         ratios.append(snr_db(expected.astype(np.float32), got.astype(np.float32)))

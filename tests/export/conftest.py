@@ -118,19 +118,19 @@ class StandIn(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.dtype = torch.float32
         self.table = nn.Parameter(torch.linspace(-1, 1, 1024 * 32).reshape(1024, 32), requires_grad=False)
 
 
 class TextStandIn(StandIn):
     def forward(self, input_ids: Tensor) -> Tensor:
-        return self.table[input_ids].float()
+        return self.table[input_ids]
 
 
 class StepStandIn(StandIn):
     def forward(self, state, step_matrix, timestep, noise, row_slot, row_mix, context, known, known_mix, repaint):
-        guided = (row_mix @ (state[:, 0].index_select(0, row_slot) + context.mean()).flatten(1)).view_as(noise)
-        terms = torch.cat([state, guided[:, None], noise[:, None] * self.table[3, 4].float()], dim=1)
+        rows = nn.functional.conv2d(state[:, 0].index_select(0, row_slot), self.table[:4, :4, None, None])
+        guided = (row_mix @ (rows + context.mean()).flatten(1)).view_as(noise)
+        terms = torch.cat([state, guided[:, None], noise[:, None] * self.table[3, 4]], dim=1)
         stepped = (step_matrix @ terms.flatten(2)).view_as(state) + timestep[:, None, None, None, None]
         mixed = (known_mix[:, :, None, None, None] * known).sum(1)
         return stepped * repaint[:, None] + mixed[:, None]
@@ -138,13 +138,14 @@ class StepStandIn(StandIn):
 
 class DecoderStandIn(StandIn):
     def forward(self, latents: Tensor) -> Tensor:
-        rows = latents.mean(1).transpose(1, 2) @ self.table[:256].float().T
+        rows = latents.mean(1).transpose(1, 2) @ self.table[:256].T
         return rows.transpose(1, 2)[..., None].expand(-1, -1, -1, 8).flatten(2)
 
 
 class VocoderStandIn(StandIn):
     def forward(self, mel: Tensor) -> Tensor:
-        return (mel.transpose(1, 2) @ self.table[:256, :1].float()).expand(-1, -1, 160).flatten(1).tanh()
+        heard = mel.transpose(1, 2) @ self.table[512:768] @ self.table[:32, :1]
+        return (heard / 1e4).expand(-1, -1, 160).flatten(1).tanh()
 
 
 STAND_INS: dict[str, Callable[[], nn.Module]] = {

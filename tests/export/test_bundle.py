@@ -44,7 +44,8 @@ def test_graphs_measured_at_export_are_above_their_floor_now(bundle):
     for name, graph in bundle.manifest.graphs.items():
         assert reports[name].passed
         assert graph.snr_db >= SNR_FLOOR_DB[graph.precision]
-        assert graph.snr_db == pytest.approx(reports[name].snr_db, abs=10)
+        rounded = 12 if graph.precision == "fp16" else 0  # at export as half hardware rounds, here as this machine does
+        assert graph.snr_db - 3 <= reports[name].snr_db <= graph.snr_db + max(rounded, 10)
 
 
 def test_recordings_let_every_input_take_part(bundle):

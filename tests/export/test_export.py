@@ -1,6 +1,7 @@
 """An export that fails, at any point and in any way, leaves nothing; one that succeeds replaces only a bundle."""
 
 import errno
+import importlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -9,10 +10,11 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+import foley
 from foley.bundle import load_bundle
 from foley.errors import CheckpointError, UsageError, VerificationError
 from foley_export import export as export_module
-from foley_export import storage
+from foley_export import spellings, storage
 from foley_export.checkpoint import open_checkpoint
 from foley_export.export import Options, export
 
@@ -117,19 +119,20 @@ def test_a_graph_that_departs_from_torch_makes_no_bundle(monkeypatch, run, paren
     assert os.listdir(parent) == []
 
 
-def test_every_spelling_is_checked(monkeypatch, run):
+@pytest.mark.parametrize(("precision", "runs"), [("fp32", 2), ("fp16", 4), ("bf16", 2)])
+def test_every_spelling_is_checked(monkeypatch, run, precision, runs):
     """Each spelling is compared with torch before the bundle appears, not only the one that this machine runs."""
-    compare, checked = export_module.compare, []
+    compare, checked = spellings.compare, []
 
     def seen(name, graph, engine, recording, **named):
         checked.append(name)
         return compare(name, graph, engine, recording, **named)
 
-    monkeypatch.setattr(export_module, "compare", seen)
-    monkeypatch.setattr(export_module, "attention_nodes", lambda _: [1])
-    monkeypatch.setattr(export_module, "to_standard_onnx", lambda _: 1)
-    run()
-    assert checked.count("denoise_step") == 2
+    monkeypatch.setattr(spellings, "compare", seen)
+    monkeypatch.setattr(spellings, "attention_nodes", lambda _: [1])
+    monkeypatch.setattr(spellings, "to_standard_onnx", lambda _: 1)
+    run(precision=precision)
+    assert checked.count("denoise_step") == runs
 
 
 def test_an_existing_bundle_stays_without_force(run, parent):
@@ -174,8 +177,48 @@ def test_what_is_told_on_the_way(checkpoint, parent):
     assert ("denoise_step", "tracing") in told
 
 
-def test_precision_of_the_manifest_is_that_of_the_graphs(run):
-    assert {graph.precision for graph in run(precision="fp16").graphs.values()} == {"fp16"}
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_precision_of_the_manifest_is_that_of_the_graphs(run, parent, precision):
+    manifest = run(precision=precision)
+    graphs = manifest.graphs.values()
+    assert manifest.precision == precision
+    assert {(graph.precision, graph.weights_precision, graph.float32_nodes) for graph in graphs} == {
+        (precision, precision, ())
+    }
+    files = 8 if precision == "bf16" else 4  # with what a CPU computes to hold engines to
+    assert sorted(path.suffix for path in (parent / "bundle/graphs").iterdir()) == [".onnx"] * files + [".weights"] * 4
+
+
+def test_a_graph_below_its_floor_stays_float32(monkeypatch, run, checkpoint, parent):
+    """What half spoils is known only when it has run: that graph alone stays, which is told, and leaves no spelling."""
+    usual = {name: graph.snr_db for name, graph in run(precision="fp16").graphs.items()}
+    least, *_ = sorted(usual, key=usual.__getitem__)
+    floors = {"fp32": 80.0, "fp16": usual[least] + 0.1, "bf16": 20.0}
+    verifying = importlib.import_module("foley.verify")  # foley.verify is the function
+    monkeypatch.setattr(verifying, "SNR_FLOOR_DB", floors)
+    told = []
+    place = open_checkpoint(str(checkpoint(layout="no-adapter")))
+    options = Options(precision="fp16", replace=True)
+    manifest = export(place, parent / "bundle", options, lambda *doing: told.append(doing))
+    precisions = {name: graph.precision for name, graph in manifest.graphs.items()}
+    assert precisions == {name: "fp32" if name == least else "fp16" for name in usual}
+    assert manifest.graphs[least].weights_precision == "fp32"
+    assert manifest.graphs[least].snr_db > 80
+    (why,) = [doing for name, doing in told if name == least and "as a whole" in doing]
+    assert f"stays float32 as a whole: ONNX Runtime gives {usual[least]:.1f} dB against torch" in why
+    assert all(report.passed for report in foley.verify(load_bundle(parent / "bundle"), threads=1))
+
+
+def test_what_measuring_keeps_is_recorded_and_told(monkeypatch, checkpoint, parent):
+    """The vocoder's second product is some thousands, its first some hundreds."""
+    monkeypatch.setattr("foley_export.precision.fit.RANGE_MARGIN", 25.0)
+    told = []
+    place = open_checkpoint(str(checkpoint(layout="no-adapter")))
+    manifest = export(place, parent / "bundle", Options(precision="fp16"), lambda *doing: told.append(doing))
+    (kept,) = load_bundle(parent / "bundle").graph("vocoder").float32_nodes
+    assert kept in [node.name for node in ir.load(parent / "bundle/graphs/vocoder.onnx").graph]
+    assert ("vocoder", "1 of 4 nodes stay in float32 (range 1)") in told
+    assert manifest.graphs["text_encoder"].float32_nodes == ()
 
 
 def test_source_is_the_checkpoints_content(own, run, tmp_path):

@@ -46,7 +46,7 @@ def test_readme_shows_what_is_measured(figures):
 
 def test_floors():
     assert CLIP_FLOOR_DB["fp32"] >= 60
-    assert SNR_FLOOR_DB == {"fp32": 80.0, "fp16": 35.0}
+    assert SNR_FLOOR_DB == {"fp32": 80.0, "fp16": 35.0, "bf16": 20.0}
 
 
 def test_the_reference_shares_nothing_with_the_exporter():

@@ -7,6 +7,7 @@ from typing import Final
 from foley.manifest import Precision
 from foley_bench.checkpoints.configs import Encoder
 from foley_bench.checkpoints.write import Layout, write_checkpoint
+from foley_bench.parity.emulation import emulate_bundle
 from foley_export.checkpoint import open_checkpoint
 from foley_export.export import Options, export
 from foley_export.libraries import quiet_libraries
@@ -33,3 +34,13 @@ class Bundles:
             with quiet_libraries():
                 export(open_checkpoint(str(self.checkpoint(layout))), place, Options(precision=precision))
         return place
+
+    def emulation(self, layout: Layout) -> Path:
+        """Give the folder of a bf16 bundle's emulation, which CPUs run in float32."""
+        place = self.folder / f"bundle-{layout}-bf16-emulated"
+        return place if place.exists() else emulate_bundle(self.bundle(layout, "bf16"), place)
+
+    def runnable(self, layout: Layout, precision: Precision, engine: str) -> Path:
+        """Give the folder of a bundle as an engine can run it."""
+        emulated = (precision, engine) == ("bf16", "cpu")
+        return self.emulation(layout) if emulated else self.bundle(layout, precision)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -14,20 +14,20 @@ import transformers
 import foley
 from foley.errors import EngineError
 from foley.manifest import Precision
-from foley.verify import GraphReport, snr_db
+from foley.verify import SNR_FLOOR_DB, GraphReport, snr_db
 from foley_bench.checkpoints.write import Layout
 from foley_bench.parity.bundles import Bundles
 from foley_bench.parity.reference import SCHEDULERS, Reference, Setting, Sound, load_reference
 from foley_export.libraries import quiet_libraries
 
 LAYOUTS: Final[tuple[Layout, ...]] = ("no-adapter", "adapter")
-PRECISIONS: Final[tuple[Precision, ...]] = ("fp32", "fp16")
+PRECISIONS: Final[tuple[Precision, ...]] = ("fp32", "fp16", "bf16")
 REFERENCES: Final[dict[Layout, str]] = {
     "no-adapter": "diffusers' StableDiffusionPipeline",
     "adapter": "Auffusion's adapter recipe",
 }
 CLIP_SETTINGS: Final = (Setting("pndm", 100), Setting("dpmpp-2m", 25))
-CLIP_FLOOR_DB: Final[dict[Precision, float]] = {"fp32": 60.0, "fp16": 50.0}
+CLIP_FLOOR_DB: Final[dict[Precision, float]] = {"fp32": 60.0, "fp16": 50.0, "bf16": 20.0}
 """The least of a whole clip's waveform: a hundred steps add up what one step rounds."""
 SAMPLER_STEPS: Final = 12
 THREADS: Final = 1
@@ -109,24 +109,38 @@ def graph_figures(bundles: Bundles, engine: str, precision: Precision) -> Iterat
     """Run both bundles' graphs on their recordings; of a graph that both have, the worse."""
     worst: dict[str, GraphReport] = {}
     for layout in LAYOUTS:
-        bundle = foley.load_bundle(bundles.bundle(layout, precision))
-        for report in foley.verify(bundle, engine=engine, threads=THREADS):
+        for report in _reports(bundles, engine, layout, precision):
             if report.graph not in worst or report.snr_db < worst[report.graph].snr_db:
                 worst[report.graph] = report
     for name, report in sorted(worst.items()):
         kept = "" if report.precision == precision else f", kept {report.precision}"
-        what = f"graph `{name}`{kept}"
+        what = f"graph `{name}`{kept or _emulated(engine, precision)}"
         yield Figure(engine, precision, what, "torch, same weights", report.snr_db, report.floor_db)
+
+
+def _reports(bundles: Bundles, engine: str, layout: Layout, precision: Precision) -> Iterator[GraphReport]:
+    """Run a bundle's graphs; an emulation counts as what it emulates."""
+    graphs = foley.load_bundle(bundles.bundle(layout, precision)).manifest.graphs
+    bundle = foley.load_bundle(bundles.runnable(layout, precision, engine))
+    for report in foley.verify(bundle, engine=engine, threads=THREADS):
+        computed = graphs[report.graph].precision
+        yield replace(report, precision=computed, floor_db=SNR_FLOOR_DB[computed])
+
+
+def _emulated(engine: str, precision: Precision) -> str:
+    return ", emulated in float32" if (engine, precision) == ("cpu", "bf16") else ""
 
 
 def clip_figures(bundles: Bundles, engine: str, layout: Layout, reference: Reference) -> Iterator[Figure]:
     """Compare the waveforms of whole clips in every precision."""
     expected = {setting: reference.generate(setting) for setting in CLIP_SETTINGS}
     for precision in PRECISIONS:
-        with foley.load(bundles.bundle(layout, precision), engine=engine, threads=THREADS) as pipeline:
+        bundle = bundles.runnable(layout, precision, engine)
+        with foley.load(bundle, engine=engine, threads=THREADS) as pipeline:
             for setting, sound in expected.items():
-                what = f"whole clip, `{setting.sampler}` {setting.steps} steps, guidance {setting.guidance:g}"
+                how = f"{setting.steps} steps, guidance {setting.guidance:g}{_emulated(engine, precision)}"
                 figure = compare(pipeline, setting, sound).samples_db
+                what = f"whole clip, `{setting.sampler}` {how}"
                 yield Figure(engine, precision, what, REFERENCES[layout], figure, CLIP_FLOOR_DB[precision])
 
 

@@ -200,7 +200,7 @@ def _adapted_text(checkpoint: Checkpoint, name: str, entry: dict[str, Any], lora
         example=lambda: dict(
             zip((contract.INPUT_IDS, contract.TOKEN_MASK), example_ids(model.pad_id, ADAPTER_CONTEXT), strict=True)
         ),
-        half=model.kind != "t5",  # T5's feed-forward layers overflow half precision
+        half=model.kind != "t5",  # its feed-forward layers overflow half for some words, and it runs once a clip
     )
     return _text(model, plan, ADAPTER_CONTEXT, width)
 
