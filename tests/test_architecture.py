@@ -15,7 +15,14 @@ MAY_IMPORT = {
     "foley_export": {"foley", "foley_engines", "foley_export"},
     "foley_bench": set(OWN),
 }
-ENGINE_LIBRARIES = {"onnxruntime_cpu.py": {"onnxruntime"}}
+ENGINE_LIBRARIES = {
+    "onnxruntime_cpu.py": {"onnxruntime"},
+    "onnxruntime_cuda.py": {"onnxruntime"},
+    "cuda/driver.py": {"cuda"},
+    "tensorrt/library.py": {"tensorrt"},
+    "plans/record.py": {"msgspec"},
+    "plans/store.py": {"filelock"},
+}
 HEAVY = {"torch", "diffusers", "transformers", "onnx"}
 
 
@@ -63,7 +70,8 @@ def test_only_the_command_line_imports_click():
 
 def test_an_engine_imports_numpy_and_its_own_library_only():
     for file in sources("foley_engines"):
-        assert foreign(file) <= {"numpy", "foley_engines"} | ENGINE_LIBRARIES.get(file.name, set()), file
+        place = file.relative_to(ROOT / "engines" / "foley_engines").as_posix()
+        assert foreign(file) <= {"numpy", "foley_engines"} | ENGINE_LIBRARIES.get(place, set()), file
 
 
 GENERATION = f"""

@@ -10,20 +10,31 @@ with foley_engines.open("denoise_step.onnx", engine="cpu") as engine:
 
 from pathlib import Path
 
-from foley_engines.base import Array, Buffer, Engine, Session, Shape, TensorSpec
-from foley_engines.registry import ENGINES, EngineStatus, choose, open_graph, status
+from foley_engines.base import Array, Buffer, Engine, Host, Session, Shape, TensorSpec
+from foley_engines.graph_file import GraphFile, Spelling
+from foley_engines.registry import ENGINES, EngineStatus, choose, open_graph, open_host, status
+from foley_engines.setups import BuildOptions, CpuSetup, CudaSetup, Setup, TensorRtSetup
 
 __all__ = [
     "ENGINES",
     "Array",
     "Buffer",
+    "BuildOptions",
+    "CpuSetup",
+    "CudaSetup",
     "Engine",
     "EngineStatus",
+    "GraphFile",
+    "Host",
     "Session",
+    "Setup",
     "Shape",
+    "Spelling",
+    "TensorRtSetup",
     "TensorSpec",
     "choose",
     "open",
+    "open_host",
     "status",
 ]
 

@@ -1,14 +1,18 @@
 """What every engine offers: bind a graph's shapes once, then run it many times."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from foley_engines.errors import EngineError
+
+if TYPE_CHECKING:
+    from foley_engines.graph_file import GraphFile
 
 Array = NDArray[np.float32] | NDArray[np.int64]
 Shape = tuple[int, ...]
@@ -34,12 +38,21 @@ class TensorSpec:
 class Buffer(Protocol):
     """Memory of one bound tensor, wherever the engine keeps it."""
 
+    @property
+    def shape(self) -> Shape:
+        """The tensor's shape; of an output that was bound without one, that of the last run."""
+        ...
+
     def write(self, value: Array) -> None:
         """Copy an array of the bound shape and dtype into the buffer."""
         ...
 
     def read(self) -> Array:
-        """Give a copy of what the buffer holds."""
+        """Wait for what was asked before, and give a copy of what the buffer holds then."""
+        ...
+
+    def take(self, source: "Buffer", *index: int) -> None:
+        """Copy `source[index]` of another buffer of the same host, where both lie; sizes and dtypes must agree."""
         ...
 
 
@@ -51,11 +64,19 @@ class Session(Protocol):
         ...
 
     def run(self) -> None:
-        """Run the graph once over what its input buffers hold."""
+        """Ask for one run over what the input buffers hold; it may go on when this returns."""
+        ...
+
+    def wait(self) -> None:
+        """Return when all that was asked is done; what failed meanwhile is raised here, or where a buffer is read."""
         ...
 
     def feed(self, input_name: str, output_name: str) -> None:
-        """Make the last output the next input, without a copy; both must be bound with the same shape."""
+        """Make the last output the next input; both must be bound with the same shape. The output is then undefined."""
+        ...
+
+    def close(self) -> None:
+        """Give the session back to its engine, which may lend it again; it must not be used any more."""
         ...
 
 
@@ -65,12 +86,41 @@ class Engine(Protocol):
     inputs: dict[str, TensorSpec]
     outputs: dict[str, TensorSpec]
 
+    def fit(self, shapes: dict[str, Shape], growable: Sequence[str] = ()) -> dict[str, Shape]:
+        """Give the shapes to bind for these: the same, or ones in which growable symbols are as large as was built for.
+
+        The caller fills what is too much, and passes it over.
+        """
+        ...
+
+    def prepare(self, wanted: Sequence[dict[str, Shape]]) -> None:
+        """Make ready what sessions of these shapes need. It may take minutes: now, not in the middle of work."""
+        ...
+
     def bind(self, **shapes: Shape) -> Session:
         """Fix the shapes of the inputs, and of the outputs where they are known, and allocate once."""
         ...
 
     def close(self) -> None:
         """Free the graph's memory; sessions bound from it must not be used any more."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class Host(Protocol):
+    """An engine's library on one device: the graphs that it opens share what they can."""
+
+    def open(self, graph: "GraphFile") -> Engine:
+        """Open a graph."""
+        ...
+
+    def close(self) -> None:
+        """Free everything; engines opened here must not be used any more."""
         ...
 
     def __enter__(self) -> Self: ...

@@ -1,13 +1,19 @@
 """Run a graph with ONNX Runtime on the CPU, its inputs and outputs bound once to fixed memory."""
 
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
 
 import numpy as np
 
-from foley_engines.base import DTYPES, Array, Shape, TensorSpec, check_shapes
+from foley_engines.base import DTYPES, Array, Buffer, Shape, TensorSpec, check_shapes
 from foley_engines.errors import EngineError, EngineUnavailableError
+from foley_engines.graph_file import GraphFile
+from foley_engines.pool import SessionPool
+from foley_engines.setups import CpuSetup
 
 PROVIDER = "CPUExecutionProvider"
 ONNX_TYPES = {"tensor(float)": "float32", "tensor(int64)": "int64"}
@@ -49,8 +55,9 @@ class CpuEngine:
         self.graph = graph
         self._session = _load(self._library, graph, threads, optimise=optimise)
         _check_provider(graph, self._session.get_providers())
-        self.inputs = {node.name: _spec(node) for node in self._session.get_inputs()}
-        self.outputs = {node.name: _spec(node) for node in self._session.get_outputs()}
+        self.inputs = {node.name: spec_of(node) for node in self._session.get_inputs()}
+        self.outputs = {node.name: spec_of(node) for node in self._session.get_outputs()}
+        self._pool: SessionPool[CpuSession] = SessionPool()
 
     def bind(self, **shapes: Shape) -> "CpuSession":
         """Allocate inputs, and outputs whose shapes are given, once. Other outputs are allocated at each run.
@@ -62,11 +69,23 @@ class CpuEngine:
         if missing:
             raise EngineError(f"{self.graph.name}: no shape for {'; '.join(missing)}")
         check_shapes(self.graph, {**self.inputs, **self.outputs}, shapes)
-        return CpuSession(self._library, self._session, self.graph, {**self.inputs, **self.outputs}, shapes)
+        return self._pool.take(shapes, lambda: self._make(shapes))
+
+    def fit(self, shapes: dict[str, Shape], growable: Sequence[str] = ()) -> dict[str, Shape]:  # noqa: ARG002
+        """Give the same shapes: this engine takes any."""
+        return shapes
+
+    def prepare(self, wanted: Sequence[dict[str, Shape]]) -> None:
+        """Do nothing: this engine takes any shape at once."""
 
     def close(self) -> None:
         """Free the graph's memory."""
+        self._pool.close()
         self._session = None
+
+    def _make(self, shapes: dict[str, Shape]) -> "CpuSession":
+        specs, back = {**self.inputs, **self.outputs}, partial(self._pool.give, shapes)
+        return CpuSession(self._library, self._session, self.graph, specs, shapes, back)
 
     def __enter__(self) -> Self:
         return self
@@ -98,12 +117,48 @@ class CpuBuffer:
         """Give a copy of what the buffer holds."""
         return cast("Array", self.array.copy())
 
+    def take(self, source: Buffer, *index: int) -> None:
+        """Copy `source[index]` into the buffer.
+
+        Raises:
+            EngineError: it is of another size or dtype, or there is no such part.
+        """
+        if not isinstance(source, CpuBuffer | RunOutput):
+            raise EngineError(f"{self.name} cannot take a tensor of another host")
+        try:
+            part = source.held()[index]
+        except IndexError as error:
+            raise EngineError(f"{source.name} {list(source.held().shape)} has no part {list(index)}") from error
+        if part.dtype != self.array.dtype or part.size != math.prod(self.array.shape):
+            raise EngineError(f"{self.name} {list(self.array.shape)} cannot take {list(part.shape)} of {source.name}")
+        np.copyto(self.array, part.reshape(self.array.shape))
+
+    @property
+    def name(self) -> str:
+        """The tensor's name."""
+        return self.spec.name
+
+    @property
+    def shape(self) -> Shape:
+        """The bound shape."""
+        return cast("Shape", self.array.shape)
+
+    def held(self) -> Array:
+        """Give the memory itself."""
+        return cast("Array", self.array)
+
 
 class RunOutput:
     """An output whose shape only a run tells."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self.name = name
         self.array: Array | None = None
+
+    @property
+    def shape(self) -> Shape:
+        """The shape that the last run gave."""
+        return cast("Shape", self.held().shape)
 
     def write(self, value: Array) -> None:  # noqa: ARG002 — the protocol's
         """Refuse: it is an output."""
@@ -111,10 +166,18 @@ class RunOutput:
 
     def read(self) -> Array:
         """Give a copy of what the last run wrote."""
+        copy: Array = self.held().copy()
+        return copy
+
+    def take(self, source: Buffer, *index: int) -> None:  # noqa: ARG002 — the protocol's
+        """Refuse: it is an output."""
+        raise EngineError("an output whose shape was not bound cannot be written")
+
+    def held(self) -> Array:
+        """Give what the last run wrote."""
         if self.array is None:
             raise EngineError("an output was read before the first run")
-        copy: Array = self.array.copy()
-        return copy
+        return self.array
 
 
 class CpuSession:
@@ -127,14 +190,16 @@ class CpuSession:
         graph: Path,
         specs: dict[str, TensorSpec],
         shapes: dict[str, Shape],
+        give_back: Callable[["CpuSession"], None],
     ) -> None:
+        self._give_back = give_back
         self._session = session
         self._graph = graph
         self._binding = session.io_binding()
         self._buffers = {name: CpuBuffer(library, specs[name], shape) for name, shape in shapes.items()}
         self._inputs = [node.name for node in session.get_inputs()]
         self._outputs = [node.name for node in session.get_outputs()]
-        self._unbound = {name: RunOutput() for name in self._outputs if name not in shapes}
+        self._unbound = {name: RunOutput(name) for name in self._outputs if name not in shapes}
         for name in shapes:
             self._bind(name)
         for name in self._unbound:
@@ -154,6 +219,20 @@ class CpuSession:
             what = "was bound without a shape" if name in self._unbound else f"is unknown; there are {bound}"
             raise EngineError(f"{self._graph.name}: tensor {name!r} {what}")
         return self._buffers[name]
+
+    def wait(self) -> None:
+        """Do nothing: a run is done when it returns."""
+
+    def close(self) -> None:
+        """Give the session back to its engine, which may lend it again; it must not be used any more."""
+        self._give_back(self)
+
+    def dispose(self) -> None:
+        """Free the session's memory."""
+        self._binding.clear_binding_inputs()
+        self._binding.clear_binding_outputs()
+        self._buffers.clear()
+        self._unbound.clear()
 
     def run(self) -> None:
         """Run the graph once.
@@ -198,7 +277,12 @@ def _check_provider(graph: Path, providers: list[str]) -> None:
         raise EngineError(f"{graph.name}: asked for {PROVIDER}, onnxruntime took {', '.join(providers) or 'none'}")
 
 
-def _spec(node: Any) -> TensorSpec:  # noqa: ANN401
+def spec_of(node: Any) -> TensorSpec:  # noqa: ANN401
+    """Describe a boundary tensor of an ONNX Runtime session.
+
+    Raises:
+        EngineError: it is neither float32 nor int64.
+    """
     if node.type not in ONNX_TYPES:
         raise EngineError(f"{node.name} has type {node.type}, expected one of {', '.join(ONNX_TYPES)}")
     axes = (f"{node.name}.{place}" if axis is None else axis for place, axis in enumerate(node.shape))  # None: no name
@@ -210,6 +294,55 @@ def one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def open_graph(graph: Path, *, threads: int | None = None, optimise: bool = True) -> CpuEngine:
-    """Open a graph; see `CpuEngine`."""
-    return CpuEngine(graph, threads=threads, optimise=optimise)
+class CpuHost:
+    """ONNX Runtime's CPU provider; its graphs share nothing."""
+
+    def __init__(self, setup: CpuSetup) -> None:
+        """Check that the library is here.
+
+        Raises:
+            EngineUnavailableError: it is not.
+        """
+        import_library()
+        self._setup = setup
+        self._engines: list[CpuEngine] = []
+
+    def open(self, graph: GraphFile) -> CpuEngine:
+        """Load a graph's spelling for this engine.
+
+        Raises:
+            EngineError: it does not load.
+        """
+        file = graph.spellings.get("cpu", graph.standard).path
+        engine = CpuEngine(file, threads=self._setup.threads, optimise=self._setup.optimise)
+        self._engines.append(engine)
+        return engine
+
+    def close(self) -> None:
+        """Free all graphs."""
+        for engine in self._engines:
+            engine.close()
+        self._engines.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_host(setup: CpuSetup) -> CpuHost:
+    """Open ONNX Runtime on the CPU; see `CpuHost`."""
+    return CpuHost(setup)
+
+
+def find_library() -> str:
+    """Name the library and its version.
+
+    Raises:
+        EngineUnavailableError: it is not here.
+    """
+    library = import_library()
+    return f"{library.__name__} {library.__version__}"

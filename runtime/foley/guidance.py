@@ -39,8 +39,15 @@ class Guidance:
 
     def rows(self, step: int, steps: int) -> tuple[Row, ...]:
         """Give the rows of step `step` (from 0) of `steps`."""
-        guided_steps = math.ceil(round(self.stop * steps, 6))  # 0.07 · 100 is 7.000000000000001 in binary
-        return self.guided if step < guided_steps else self.unguided
+        return self.guided if step < self._guided_steps(steps) else self.unguided
+
+    def same_until(self, step: int, steps: int) -> int:
+        """Give the first step after `step` whose rows may be others, at most `steps`."""
+        guided = self._guided_steps(steps)
+        return guided if step < guided else steps
+
+    def _guided_steps(self, steps: int) -> int:
+        return math.ceil(round(self.stop * steps, 6))  # 0.07 · 100 is 7.000000000000001 in binary
 
 
 def guide(prompts: Sequence[Row], unconditional: Conditioning, *, scale: float, stop: float = 1.0) -> Guidance:

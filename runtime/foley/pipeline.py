@@ -3,6 +3,8 @@
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -11,19 +13,20 @@ from typing import Self, Unpack, cast
 import numpy as np
 from numpy.typing import NDArray
 
-import foley_engines
 from foley.bundle import Bundle, load_bundle
 from foley.clip import Clip, Timings
 from foley.contract import DENOISE_STEP, LATENT_DECODER, LATENTS, MEL, VOCODER, WAVEFORM
 from foley.demo_bundle import demo_bundle
-from foley.denoise import Batch, Latents, Slot, Step
+from foley.denoise import GROWABLE, Batch, Latents, Slot, Step
 from foley.errors import EngineError, RequestError
+from foley.graph_files import graph_file
 from foley.guidance import Conditioning, Row, guide
 from foley.noise import NoiseStream
 from foley.prompt import Part, Prompt, PromptEncoder
 from foley.request import Knobs, Request, make_request
 from foley.samplers import sampler_table
-from foley_engines import Engine
+from foley_engines import Engine, Host, Setup, open_host
+from foley_engines.registry import check_engine, engine_of, setup_of
 
 OnStep = Callable[[Step], None]
 
@@ -31,16 +34,17 @@ OnStep = Callable[[Step], None]
 class Pipeline:
     """A bundle's graphs in one engine. Graphs are loaded when they are first needed, and freed by `close`."""
 
-    def __init__(self, bundle: Bundle, *, engine: str = "cpu", threads: int | None = None) -> None:
-        """Take a loaded bundle.
+    def __init__(self, bundle: Bundle, *, engine: str | Setup = "cpu", threads: int | None = None) -> None:
+        """Take a loaded bundle, and an engine's name or its setup.
 
         Raises:
-            EngineUnavailableError: the engine cannot run here; the message says what to install.
+            EngineUnavailableError: the engine cannot run here, or not this bundle; the message says what would help.
+            UsageError: `threads` is given for another engine than the CPU's, or out of range.
         """
-        foley_engines.choose(engine)
+        setup = setup_of(engine, threads)
+        bundle.check_engine(engine_of(setup).name)
         self.bundle = bundle
-        self.engine = engine
-        self._threads = threads
+        self._host: Host = open_host(setup)
         self._engines: dict[str, Engine] = {}
         self._loading = threading.Lock()
 
@@ -94,12 +98,28 @@ class Pipeline:
         """Turn log-mel [M,T] into a waveform [N] in [-1,1]."""
         return self._run_one(VOCODER, MEL, WAVEFORM, mel)
 
+    def render(self, latents: Latents) -> "Rendering":
+        """Decode latents [C,H,W] and vocode the mel, which stays where the engine has it until both are done."""
+        begin = time.perf_counter()
+        decoder = self.graph(LATENT_DECODER).bind(**{LATENTS: (1, *latents.shape)})
+        with closing(decoder):
+            decoder[LATENTS].write(np.ascontiguousarray(latents[None]))
+            decoder.run()
+            decoder.wait()
+            decoded = time.perf_counter()
+            with closing(self.graph(VOCODER).bind(**{MEL: decoder[MEL].shape})) as vocoder:
+                vocoder[MEL].take(decoder[MEL])
+                vocoder.run()
+                samples = cast("NDArray[np.float32]", vocoder[WAVEFORM].read()[0])
+            ended = time.perf_counter()
+            mel = cast("NDArray[np.float32]", decoder[MEL].read()[0])
+        return Rendering(mel, samples, (decoded - begin) * 1e3, (ended - decoded) * 1e3)
+
     def graph(self, name: str) -> Engine:
         """Give a graph, loaded."""
         with self._loading:
             if name not in self._engines:
-                file = self.bundle.graph_file(name, self.engine)
-                self._engines[name] = foley_engines.open(file, engine=self.engine, threads=self._threads)
+                self._engines[name] = self._host.open(graph_file(self.bundle, name))
             return self._engines[name]
 
     @cached_property
@@ -110,11 +130,10 @@ class Pipeline:
         return PromptEncoder(conditioning, self.bundle.folder, graphs)
 
     def close(self) -> None:
-        """Free every graph."""
+        """Free every graph, and the engine's library; the pipeline must not be used any more."""
         self.__dict__.pop("prompts", None)
-        for engine in self._engines.values():
-            engine.close()
         self._engines.clear()
+        self._host.close()
 
     def __enter__(self) -> Self:
         return self
@@ -126,9 +145,24 @@ class Pipeline:
 
     def _run_one(self, graph: str, given: str, wanted: str, value: NDArray[np.float32]) -> NDArray[np.float32]:
         session = self.graph(graph).bind(**{given: (1, *value.shape)})
-        session[given].write(np.ascontiguousarray(value[None]))
-        session.run()
-        return cast("NDArray[np.float32]", session[wanted].read()[0])
+        try:
+            session[given].write(np.ascontiguousarray(value[None]))
+            session.run()
+            return cast("NDArray[np.float32]", session[wanted].read()[0])
+        finally:
+            session.close()
+
+
+@dataclass(frozen=True, eq=False)
+class Rendering:
+    """What latents sound like."""
+
+    mel: NDArray[np.float32]
+    """Log-mel [M,T]."""
+    samples: NDArray[np.float32]
+    """Waveform [N] in [-1,1], the latents' whole length."""
+    decode_ms: float
+    vocode_ms: float
 
 
 class Generation:
@@ -147,14 +181,14 @@ class Generation:
         begin = time.perf_counter()
         self._slots = self._make_slots(latents)
         self._encode_ms = _since(begin)
+        self._batches = self._arranged()
         self._denoise_ms: list[float] = []
         self._steps = self._denoise()
 
     @property
     def total_steps(self) -> int:
         """Graph calls in all."""
-        batches = -(-len(self._slots) // self.request.max_batch)
-        return batches * len(self._table.timesteps)
+        return len(self._batches) * len(self._table.timesteps)
 
     def __iter__(self) -> Iterator[Step]:
         """Denoise, batch after batch, or go on where an earlier loop stopped.
@@ -163,11 +197,18 @@ class Generation:
         """
         return self._steps
 
+    def _arranged(self) -> list[Batch]:
+        """Split the clips into batches, and make the engine ready for each before the first step of any."""
+        denoiser, size = self._pipeline.graph(DENOISE_STEP), self.request.max_batch
+        parts = [self._slots[first : first + size] for first in range(0, len(self._slots), size)]
+        batches = [Batch(denoiser, part) for part in parts]
+        denoiser.prepare([denoiser.fit(shapes, GROWABLE) for batch in batches for shapes in batch.arrangements()])
+        self._pipeline.graph(LATENT_DECODER).prepare([{LATENTS: (1, *self._shape)}])
+        return batches
+
     def _denoise(self) -> Iterator[Step]:
-        denoiser = self._pipeline.graph(DENOISE_STEP)
         done = 0
-        for first in range(0, len(self._slots), self.request.max_batch):
-            batch = Batch(denoiser, self._slots[first : first + self.request.max_batch])
+        for batch in self._batches:
             self._denoise_ms.append(0.0)
             begin = time.perf_counter()
             for _ in batch:
@@ -189,22 +230,18 @@ class Generation:
 
     def _clip(self, index: int, latents: Latents) -> Clip:
         audio = self._pipeline.bundle.manifest.audio
-        begin = time.perf_counter()
-        mel = self._pipeline.decode(latents)
-        decode_ms = _since(begin)
-        begin = time.perf_counter()
-        samples = self._pipeline.vocode(mel)[: self.request.samples(audio)]
-        _check_finite(latents, mel, samples)
-        denoise_ms = self._denoise_ms[index // self.request.max_batch]
-        timings = Timings(self._encode_ms, denoise_ms, len(self._table.timesteps), decode_ms, _since(begin))
+        rendered = self._pipeline.render(latents)
+        _check_finite(latents, rendered.mel, rendered.samples)
+        denoise_ms, steps = self._denoise_ms[index // self.request.max_batch], len(self._table.timesteps)
+        timings = Timings(self._encode_ms, denoise_ms, steps, rendered.decode_ms, rendered.vocode_ms)
         return Clip(
             prompt=_title(self.request.prompts[index]),
             seed=self.request.seeds[index],
-            samples=samples,
+            samples=rendered.samples[: self.request.samples(audio)],
             sample_rate_hz=audio.sample_rate_hz,
             hop_samples=audio.hop_samples,
             latents=latents,
-            mel=mel,
+            mel=rendered.mel,
             timings=timings,
         )
 
@@ -239,17 +276,24 @@ class Generation:
 
 
 def load(
-    bundle: str | Path | None = None, *, engine: str = "cpu", threads: int | None = None, verify_files: bool = True
+    bundle: str | Path | None = None,
+    *,
+    engine: str | Setup = "cpu",
+    threads: int | None = None,
+    verify_files: bool = True,
 ) -> Pipeline:
     """Load a bundle for an engine; without one, the demo bundle.
 
-    `threads` is the number of cores for one operator (None: all); `verify_files=False` skips the digests of the files.
+    `engine` is "cpu", "cuda", "tensorrt", or a setup of one that says more, such as `foley_engines.TensorRtSetup`.
+    `threads` is the number of cores for one operator on the CPU (None: all); `verify_files=False` skips the digests of
+    the files.
 
     Raises:
         BundleError: the bundle is missing, damaged or newer than this foley.
         EngineUnavailableError: the engine cannot run here; the message says what to install.
+        UsageError: `threads` is given for another engine than the CPU's, or out of range.
     """
-    foley_engines.choose(engine)
+    check_engine(engine)
     folder = demo_bundle() if bundle is None else bundle
     return Pipeline(load_bundle(folder, verify_files=verify_files), engine=engine, threads=threads)
 

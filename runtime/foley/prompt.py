@@ -168,7 +168,10 @@ class PromptEncoder:
 def _run(engine: Engine, tokenizers: Sequence[PromptTokenizer], texts: Sequence[str]) -> dict[str, NDArray[np.float32]]:
     given = {name: array for tokenizer in tokenizers for name, array in tokenizer.inputs(texts).items()}
     session = engine.bind(**{name: array.shape for name, array in given.items()})
-    for name, array in given.items():
-        session[name].write(array)
-    session.run()
-    return {name: cast("NDArray[np.float32]", session[name].read()) for name in engine.outputs}
+    try:
+        for name, array in given.items():
+            session[name].write(array)
+        session.run()
+        return {name: cast("NDArray[np.float32]", session[name].read()) for name in engine.outputs}
+    finally:
+        session.close()

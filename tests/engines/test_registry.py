@@ -1,15 +1,21 @@
 """Engines by name, and what is said where one cannot run."""
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from support.commands import run_python
+from support.engine_hosts import HOSTS, engine_host
 from support.mini_bundle import save_graph
+from support.sum_graph import SHAPES, SUM, write_inputs, write_sum_graph
 
 import foley_engines
-from foley_engines import ENGINES, onnxruntime_cpu
+from foley_engines import ENGINES, CpuSetup, CudaSetup, TensorRtSetup, onnxruntime_cpu
 from foley_engines.errors import EngineError, EngineUnavailableError, UsageError
+from foley_engines.onnxruntime_cpu import CpuEngine
+from foley_engines.registry import check_engine, engine_of, setup_of
 
 BLOCK = """
 import sys
@@ -33,8 +39,8 @@ def test_the_engines_are_three():
     assert list(ENGINES) == ["cpu", "cuda", "tensorrt"]
     assert [choice.install for choice in ENGINES.values()] == [
         "pip install onnxruntime",
-        "pip install 'onnxruntime-gpu[cuda,cudnn]'",
-        "pip install tensorrt cuda-python",
+        "pip install 'onnxruntime-gpu[cuda,cudnn]' 'cuda-python>=12.6'",
+        "pip install 'tensorrt>=10.3' 'cuda-python>=12.6'",
     ]
 
 
@@ -45,13 +51,6 @@ def test_an_unknown_engine_offers_the_nearest(got: str, near: str | None):
     ) as caught:
         foley_engines.open("graph.onnx", engine=got)
     assert near is None or f"did you mean '{near}'?" in str(caught.value)
-
-
-@pytest.mark.parametrize("name", ["cuda", "tensorrt"])
-def test_an_engine_to_come_says_so(name: str):
-    with pytest.raises(EngineUnavailableError, match=f"^engine '{name}' is not in this release yet; use --engine cpu"):
-        foley_engines.choose(name)
-    assert not foley_engines.status(name).usable
 
 
 def test_a_usable_engine_tells_its_librarys_version():
@@ -95,25 +94,83 @@ def test_a_tensor_of_another_type_is_named(tmp_path: Path):
 def test_threads_reach_the_library(tmp_path: Path):
     file = tmp_path / "graph.onnx"
     save_graph("graph (float[B] x) => (float[B] y) { y = Tanh (x) }", {}, file)
-    with onnxruntime_cpu.open_graph(file, threads=3) as engine:
+    with CpuEngine(file, threads=3) as engine:
         assert engine._session.get_session_options().intra_op_num_threads == 3
     assert engine._session is None
-
-
-def test_feeding_on_the_cpu_swaps_the_arrays(mini_bundle: Path):
-    """No copy: the very array that was the output is the input."""
-    with onnxruntime_cpu.open_graph(mini_bundle / "graphs/denoise_step.onnx", threads=1) as engine:
-        state = (1, 4, 3, 4, 8)
-        shapes = {"state": state, "step_matrix": (1, 4, 6), "timestep": (1,), "noise": (1, 3, 4, 8), "row_slot": (1,)}
-        shapes |= {"row_mix": (1, 1), "context": (1, 8, 6), "known": (1, 2, 3, 4, 8), "known_mix": (1, 2)}
-        session = engine.bind(**shapes, repaint=(1, 1, 4, 8), next_state=state)
-        one, other = session["state"].array, session["next_state"].array
-        session.feed("state", "next_state")
-        assert session["state"].array is other
-        assert session["next_state"].array is one
 
 
 @pytest.mark.parametrize("threads", [0, -1, 100_000, True, 1.5])
 def test_threads_are_cores_of_this_machine(threads: int):
     with pytest.raises(UsageError, match=r"threads is .*, expected 1 to \d+, the cores of this machine"):
         foley_engines.open("any.onnx", engine="cpu", threads=threads)
+
+
+@pytest.mark.parametrize("engine", ["cuda", "tensorrt", CpuSetup(), CudaSetup(), TensorRtSetup()], ids=str)
+def test_threads_are_the_cpus_alone(engine):
+    with pytest.raises(
+        UsageError, match=r"^threads is 2, but only the engine 'cpu' by its name takes it; leave it out"
+    ):
+        setup_of(engine, 2)
+
+
+@pytest.mark.parametrize("name", ["cuda", "tensorrt"])
+def test_opening_a_graph_refuses_threads_for_another_engine(name: str):
+    """Before anything is looked for: the engine need not be here."""
+    with pytest.raises(UsageError, match="threads is 2"):
+        foley_engines.open("any.onnx", engine=name, threads=2)
+
+
+@pytest.mark.parametrize(
+    ("engine", "setup"),
+    [
+        ("cpu", CpuSetup()),
+        ("cuda", CudaSetup()),
+        ("tensorrt", TensorRtSetup()),
+        (TensorRtSetup(device=3), TensorRtSetup(device=3)),
+    ],
+    ids=str,
+)
+def test_a_name_stands_for_its_usual_setup(engine, setup):
+    assert setup_of(engine) == setup
+    assert engine_of(setup).setup is type(setup)
+
+
+def test_an_engine_that_cannot_run_is_told_before_files_are_read():
+    check_engine("cpu")
+    for name in ("cuda", "tensorrt"):
+        with pytest.raises(EngineUnavailableError, match="pip install"):
+            check_engine(name)
+
+
+@pytest.mark.parametrize("options", [{}, {"threads": 1}, {"threads": os.cpu_count()}, {"optimise": False}], ids=str)
+def test_options_do_not_change_the_result(tmp_path: Path, options: dict):
+    file = tmp_path / "graph.onnx"
+    save_graph("graph (float[B] x) => (float[B] y) { y = Add (x, x) }", {}, file)
+    with foley_engines.open(file, engine="cpu", **options) as engine:
+        session = engine.bind(x=(3,))
+        session["x"].write(np.array([1, 2, 3], np.float32))
+        session.run()
+        assert session["y"].read().tolist() == [2, 4, 6]
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_a_graph_opened_alone_closes_its_host_with_itself(name: str, tmp_path: Path):
+    """Whatever it took is given back: the machine's check is made after the graph's `with`."""
+    file = write_sum_graph(tmp_path)
+    with engine_host(name, tmp_path / "plans") as (_, machine):
+        before = machine and sorted(machine.live())
+        with foley_engines.open(file, engine=name.partition("-")[0]) as engine:
+            session = engine.bind(**SHAPES)
+            write_inputs(session)
+            session.run()
+            assert np.array_equal(session["flat"].read(), SUM)
+        assert before == (machine and sorted(machine.live()))
+
+
+@pytest.mark.parametrize("name", [name for name in HOSTS if name != "cpu"])
+def test_a_graph_that_does_not_open_closes_its_host(name: str, tmp_path: Path):
+    with engine_host(name, tmp_path / "plans") as (_, machine):
+        before = sorted(machine.live())
+        with pytest.raises(EngineError, match=r"^none.onnx "):
+            foley_engines.open(tmp_path / "none.onnx", engine=name.partition("-")[0])
+        assert before == sorted(machine.live())

@@ -19,7 +19,7 @@ def strict_json(text: str) -> dict:
     return json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
 
 
-@pytest.mark.parametrize("name", ["generate", "inspect", "verify", "doctor"])
+@pytest.mark.parametrize("name", ["generate", "inspect", "verify", "doctor", "build"])
 def test_help_names_every_option_and_says_what_the_command_does(command: Command, name: str):
     done = command(name, "--help")
     assert (done.code, done.err) == (0, "")
@@ -32,7 +32,9 @@ def test_help_names_every_option_and_says_what_the_command_does(command: Command
 def test_help_lists_the_commands(command: Command):
     done = command("-h")
     assert done.code == 0
-    assert [name for name in ("doctor", "generate", "inspect", "verify") if f"\n  {name} " not in done.out] == []
+    assert [
+        name for name in ("build", "doctor", "generate", "inspect", "verify") if f"\n  {name} " not in done.out
+    ] == []
 
 
 def test_no_command_is_help_and_exit_code_2(command: Command):
@@ -116,9 +118,12 @@ def test_verify_of_a_damaged_file_is_misuse(command: Command, bundle_copy: Path)
     command("verify", bundle_copy).refused("vocoder.weights is damaged")
 
 
-@pytest.mark.parametrize("engine", ["cuda", "tensorrt", "gpu"])
-def test_verify_with_an_unusable_engine_is_misuse(command: Command, mini_bundle: Path, engine: str):
-    command("verify", mini_bundle, "--engine", engine).refused(f"'{engine}'")
+@pytest.mark.parametrize(
+    ("engine", "words"),
+    [("cuda", "onnxruntime-gpu"), ("tensorrt", "pip install 'tensorrt>=10.3'"), ("gpu", "unknown engine 'gpu'")],
+)
+def test_verify_with_an_unusable_engine_is_misuse(command: Command, mini_bundle: Path, engine: str, words: str):
+    command("verify", mini_bundle, "--engine", engine).refused(words)
 
 
 def test_a_graph_that_does_not_load_is_a_failure(command: Command, bundle_copy: Path):
@@ -138,6 +143,12 @@ def test_doctor_says_what_can_run(command: Command):
     machine, *engines = done.out.splitlines()
     assert "Python 3." in machine
     assert [line.split()[:2] for line in engines] == [["cpu", "yes"], ["cuda", "no"], ["tensorrt", "no"]]
+
+
+def test_doctor_says_what_would_help(command: Command):
+    _, _, cuda, tensorrt = command("doctor").out.splitlines()
+    assert "pip install 'onnxruntime-gpu[cuda,cudnn]" in cuda
+    assert "pip install 'tensorrt>=10.3' 'cuda-python>=12.6'" in tensorrt
 
 
 def test_doctor_prints_json(command: Command):

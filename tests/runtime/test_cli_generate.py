@@ -135,7 +135,13 @@ MISUSE = {
     ("--eta", "1", "--sampler", "euler"): "eta: got 1.0 for euler",
     ("--spacing", "even"): "'even' is not one of 'leading'",
     ("--also", "wind", "0"): "weight of 'wind' is 0.0",
-    ("--engine", "cuda"): "engine 'cuda' is not in this release yet",
+    ("--engine", "cuda"): "--threads is not for the engine 'cuda'; leave it out",
+    ("--engine", "tensorrt"): "--threads is not for the engine 'tensorrt'; leave it out",
+    ("--device", "0"): "--device is not for the engine 'cpu'; leave it out",
+    ("--plans", "plans"): "--plans is not for the engine 'cpu'; leave it out",
+    ("--no-build",): "--no-build is not for the engine 'cpu'; leave it out",
+    ("--no-cuda-graph",): "--no-cuda-graph is not for the engine 'cpu'; leave it out",
+    ("--device", "-1"): "-1 is not in the range",
     ("--engine", "cpuu"): "did you mean 'cpu'?",
     ("--threads", "0"): "0 is not in the range",
     ("--format", "mp3"): "'mp3' is not one of",
@@ -152,6 +158,31 @@ MISUSE = {
 def test_misuse_is_one_line_and_exit_code_2(generate, tmp_path: Path, arguments: tuple[str, ...]):
     generate("a dog", *arguments).refused(MISUSE[arguments])
     assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("engine", "install"),
+    [
+        ("cuda", "pip install 'onnxruntime-gpu[cuda,cudnn]>=1.27' 'cuda-python>=12.6'"),
+        ("tensorrt", "pip install 'tensorrt>=10.3' 'cuda-python>=12.6'"),
+    ],
+)
+def test_an_engine_that_is_not_installed_is_one_line_with_the_command(
+    command: Command, mini_bundle: Path, tmp_path: Path, engine: str, install: str
+):
+    clip = tmp_path / "dog.wav"
+    command("generate", "a dog", "--bundle", mini_bundle, "--engine", engine, "-o", clip).refused(install)
+    assert not clip.exists()
+
+
+@pytest.mark.parametrize(
+    ("engine", "option"),
+    [("cuda", "--no-build"), ("cuda", "--plans"), ("tensorrt", "--threads"), ("cuda", "--threads")],
+)
+def test_an_option_of_another_engine_is_misuse(command: Command, mini_bundle: Path, engine: str, option: str):
+    value = {"--plans": ["plans"], "--threads": ["1"]}.get(option, [])
+    done = command("generate", "a dog", "--bundle", mini_bundle, "--engine", engine, option, *value)
+    done.refused(f"{option} is not for the engine '{engine}'; leave it out")
 
 
 def test_no_prompt_is_misuse(generate):

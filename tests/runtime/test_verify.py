@@ -59,7 +59,7 @@ def test_noise_over_silence_is_minus_infinity():
 
 
 def test_floors():
-    assert SNR_FLOOR_DB == {"fp32": 80.0, "fp16": 35.0}
+    assert SNR_FLOOR_DB == {"fp32": 80.0, "fp16": 35.0, "bf16": 20.0}
     report = GraphReport("x", "fp32", 80.0, 0.0, 80.0)
     assert report.passed
     assert not GraphReport("x", "fp32", 79.99, 0.0, 80.0).passed

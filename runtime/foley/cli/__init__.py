@@ -13,6 +13,7 @@ from typing import TextIO
 import click
 
 from foley import __version__
+from foley.cli.build import build
 from foley.cli.doctor import doctor
 from foley.cli.generate import generate
 from foley.cli.inspect import inspect
@@ -53,7 +54,7 @@ def cli() -> None:
     """Text to sound: export a trained latent diffusion model once, generate anywhere without torch."""
 
 
-for _command in (generate, inspect, verify, doctor):
+for _command in (generate, inspect, verify, doctor, build):
     cli.add_command(_command)
 
 

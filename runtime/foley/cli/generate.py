@@ -9,6 +9,7 @@ from typing import Final
 
 import click
 
+from foley.cli.engine import engine_options
 from foley.cli.knobs import knob_options
 from foley.cli.names import clip_files, endings
 from foley.cli.prompts import read_prompts
@@ -16,6 +17,7 @@ from foley.clip import Clip
 from foley.pipeline import Generation, Pipeline, load
 from foley.prompt import Part, Prompt
 from foley.request import MAX_BATCH, Knobs, Request, whole
+from foley_engines import Setup
 
 DEMO: Final = "bundle: the demo model (short procedural sounds; see README)"
 
@@ -26,22 +28,20 @@ DEMO: Final = "bundle: the demo model (short procedural sounds; see README)"
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="File for one clip, or a folder.")
 @click.option("--prompts", "prompt_file", type=click.Path(path_type=Path), help="Text, .csv or .jsonl; - for stdin.")
 @click.option("--also", type=(str, float), multiple=True, metavar="TEXT WEIGHT", help="A further, weighted prompt.")
+@engine_options
 @knob_options
-@click.option("--engine", default="cpu", show_default=True, help="cpu, cuda or tensorrt.")
-@click.option("--threads", type=click.IntRange(min=1), help="Cores for one operator; all by default.")
 @click.option("--format", "ending", type=click.Choice(endings()), help="Format of files in a folder; wav by default.")
 @click.option("--spectrogram", is_flag=True, help="Write a PNG of the mel beside each clip.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON line for each clip.")
 def generate(
     knobs: Knobs,
+    setup: Setup,
     prompts: tuple[str, ...],
     bundle: Path | None,
     output: Path | None,
     prompt_file: Path | None,
     also: tuple[tuple[str, float], ...],
     ending: str | None,
-    engine: str,
-    threads: int | None,
     *,
     spectrogram: bool,
     as_json: bool,
@@ -52,7 +52,7 @@ def generate(
     """
     count = whole("count", knobs.get("count", 1))
     texts = [text for text in read_prompts(prompts, prompt_file) for _ in range(count)]
-    with load(bundle, engine=engine, threads=threads) as pipeline:
+    with load(bundle, engine=setup) as pipeline:
         requests = list(_requests(pipeline, [_with(text, also) for text in texts], knobs))
         files = iter(clip_files(output, ending, texts, knobs.get("seed", 0)))
         if bundle is None and not as_json:

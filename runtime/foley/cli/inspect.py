@@ -6,7 +6,9 @@ import click
 import msgspec
 
 from foley.bundle import Bundle, load_bundle
+from foley.cli.plans import plan_lines
 from foley.demo_bundle import demo_bundle
+from foley.errors import UsageError
 from foley.manifest import Graph, Manifest, Tensor
 
 MIB = 1 << 20
@@ -14,13 +16,23 @@ MIB = 1 << 20
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path), required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON.")
-def inspect(bundle: Path | None, *, as_json: bool) -> None:
+@click.option("--engine", type=click.Choice(["tensorrt"]), help="Print the plans that were built for it instead.")
+@click.option("--plans", type=click.Path(path_type=Path), help="Folder of plans; in the bundle by default.")
+@click.option("--layers", is_flag=True, help="Print each plan's layers as TensorRT tells them, as JSON; takes the GPU.")
+@click.option("--json", "as_json", is_flag=True, help="Print the manifest, or each plan's record, as JSON.")
+def inspect(bundle: Path | None, engine: str | None, plans: Path | None, *, layers: bool, as_json: bool) -> None:
     """Print what BUNDLE holds: system, precision, graphs with their shapes, sizes and defaults.
 
-    Without BUNDLE: the demo bundle.
+    Without BUNDLE: the demo bundle. With --engine: what each plan was built from, for what sizes, and how near it is
+    to the reference. Plans are not loaded for that, so it works on any machine.
     """
     loaded = load_bundle(bundle or demo_bundle(), verify_files=False)
+    if engine is None and (plans is not None or layers):
+        raise UsageError("--plans and --layers are of an engine's plans; add --engine tensorrt")
+    if engine is not None:
+        for text in plan_lines(loaded, plans, layers=layers, as_json=as_json):
+            click.echo(text)
+        return
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(loaded.manifest), indent=2).decode())
         return

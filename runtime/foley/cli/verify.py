@@ -7,34 +7,35 @@ from pathlib import Path
 
 import click
 
-import foley_engines
 from foley.bundle import load_bundle
+from foley.cli.engine import engine_options
 from foley.demo_bundle import demo_bundle
 from foley.errors import VerificationError
 from foley.verify import GraphReport
 from foley.verify import verify as verify_bundle
+from foley_engines import Setup
+from foley_engines.registry import check_engine, engine_of
 
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path), required=False)
-@click.option("--engine", default="cpu", show_default=True, help="cpu, cuda or tensorrt.")
-@click.option("--threads", type=click.IntRange(min=1), help="Cores for one operator; all by default.")
+@engine_options
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON line for each graph.")
-def verify(bundle: Path | None, engine: str, threads: int | None, *, as_json: bool) -> None:
+def verify(setup: Setup, bundle: Path | None, *, as_json: bool) -> None:
     """Run every graph of BUNDLE on its recorded inputs and compare with torch's float32 outputs.
 
-    Without BUNDLE: the demo bundle.
+    Without BUNDLE: the demo bundle. In TensorRT: every plan that was built for this machine.
     """
-    foley_engines.choose(engine)
+    check_engine(setup)
     failed = []
-    for report in verify_bundle(load_bundle(bundle or demo_bundle()), engine=engine, threads=threads):
+    for report in verify_bundle(load_bundle(bundle or demo_bundle()), engine=setup):
         click.echo(json.dumps(_record(report)) if as_json else _line(report))
         failed += [] if report.passed else [report]
     if failed:
         first = failed[0]
         raise VerificationError(
-            f"{first.graph} in engine {engine}: {first.snr_db:.1f} dB against torch, the floor of {first.precision} is "
-            f"{first.floor_db:g} dB; do not use this engine for this bundle"
+            f"{first.graph} in engine {engine_of(setup).name}: {first.snr_db:.1f} dB against torch, "
+            f"the floor of {first.precision} is {first.floor_db:g} dB; do not use this engine for this bundle"
         )
 
 

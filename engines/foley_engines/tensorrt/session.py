@@ -1,0 +1,138 @@
+"""A plan at work: one execution context for each set of shapes, its tensors on the device."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from foley_engines.base import Shape, TensorSpec
+from foley_engines.cuda.device import Device
+from foley_engines.cuda.graphs import Captures
+from foley_engines.cuda.memory import CudaBuffer
+from foley_engines.cuda.scratch import Scratch
+from foley_engines.cuda.tensors import DeviceTensors
+from foley_engines.errors import EngineError
+from foley_engines.tensorrt.library import reason
+
+
+class Context:
+    """An execution context whose shapes are fixed and whose activations lie in the host's scratch memory."""
+
+    def __init__(
+        self,
+        trt: Any,  # noqa: ANN401
+        engine: Any,  # noqa: ANN401
+        logger: Any,  # noqa: ANN401
+        *,
+        device: Device,
+        scratch: Scratch,
+        graph: Path,
+        shapes: dict[str, Shape],
+    ) -> None:
+        """Make a context for the inputs' shapes, which the engine's profile admits.
+
+        Raises:
+            EngineError: TensorRT makes no context, or takes no such shape.
+        """
+        self._device, self._scratch, self._graph, self._logger = device, scratch, graph, logger
+        self._context = engine.create_execution_context(trt.ExecutionContextAllocationStrategy.USER_MANAGED)
+        if self._context is None:
+            raise EngineError(f"{graph.name}: TensorRT makes no execution context: {reason(logger)}")
+        self._needed = int(engine.device_memory_size_v2)
+        self._generation = -1
+        self.shapes = self._shaped(trt, engine, shapes)
+
+    def settle(self, moved: Callable[[], None]) -> None:
+        """Take the scratch memory where it lies now; `moved` is called first where that has changed."""
+        self._scratch.grow(self._needed, f"{self._graph.name}: activations")
+        if self._generation == self._scratch.generation:
+            return
+        moved()
+        self._context.set_device_memory(self._scratch.address, self._scratch.bytes)
+        self._generation = self._scratch.generation
+
+    def enqueue(self, addresses: dict[str, int]) -> None:
+        """Ask for one run over tensors at these device addresses.
+
+        Raises:
+            EngineError: TensorRT refuses; its own message follows the graph's name.
+        """
+        for name, address in addresses.items():
+            self._ask(self._context.set_tensor_address(name, address), f"cannot take {name}")
+        self._ask(self._context.execute_async_v3(self._device.handle), "does not run")
+
+    def _shaped(self, trt: Any, engine: Any, shapes: dict[str, Shape]) -> dict[str, Shape]:  # noqa: ANN401
+        """Set the inputs' shapes and give those of all tensors."""
+        if engine.num_optimization_profiles:
+            self._ask(self._context.set_optimization_profile_async(0, self._device.handle), "cannot take its profile")
+        names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
+        for name in names:
+            if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT:
+                self._ask(self._context.set_input_shape(name, shapes[name]), f"cannot take {name} {list(shapes[name])}")
+        missing = self._context.infer_shapes()
+        if missing:
+            raise EngineError(f"{self._graph.name}: no shape follows for {', '.join(missing)}")
+        return {name: tuple(self._context.get_tensor_shape(name)) for name in names}
+
+    def _ask(self, done: bool, complaint: str) -> None:
+        if not done:
+            raise EngineError(f"{self._graph.name} {complaint}: {reason(self._logger)}")
+
+
+class TensorRtSession:
+    """One set of shapes of a plan."""
+
+    def __init__(
+        self,
+        context: Context,
+        device: Device,
+        graph: str,
+        specs: dict[str, TensorSpec],
+        give_back: Callable[["TensorRtSession"], None],
+        *,
+        captured: bool,
+    ) -> None:
+        """Allocate the tensors of a context."""
+        self._context, self._device, self._give_back = context, device, give_back
+        self._tensors = DeviceTensors(device, graph, specs, context.shapes)
+        self._captures = Captures(device, enabled=captured)
+
+    def __getitem__(self, name: str) -> CudaBuffer:
+        """Give the buffer of an input or output."""
+        return self._tensors[name]
+
+    def run(self) -> None:
+        """Enqueue one run; the first with some addresses is plain, the second captured, later ones replay it.
+
+        Raises:
+            EngineError: TensorRT refuses; its own message follows the graph's name.
+        """
+        with self._device.used():
+            self._context.settle(self._captures.clear)
+            self._captures.run(self._tensors.key, self._enqueue)
+            self._tensors.turns.end()
+
+    def wait(self) -> None:
+        """Return when all that was asked is done.
+
+        Raises:
+            EngineError: something of it failed.
+        """
+        self._device.wait()
+
+    def feed(self, input_name: str, output_name: str) -> None:
+        """Swap two buffers of the same shape, so that the last output is the next input."""
+        self._tensors.feed(input_name, output_name)
+
+    def close(self) -> None:
+        """Give the session back to its engine, which may lend it again; it must not be used any more."""
+        self._give_back(self)
+
+    def dispose(self) -> None:
+        """Free the session's memory."""
+        with self._device.used():
+            self._device.wait()
+            self._captures.clear()
+            self._tensors.close()
+
+    def _enqueue(self) -> None:
+        self._context.enqueue(self._tensors.addresses())
