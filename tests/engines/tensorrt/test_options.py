@@ -1,15 +1,18 @@
 """Options of a build reach TensorRT's configuration and the record, in every release."""
 
+from pathlib import Path
+
 import pytest
 from support.engine_hosts import installed_tensorrt
 from support.nvidia.machine import fake_device
 from support.plan_bench import make_bench
 from support.sum_graph import SUM
 
-from foley_engines import BuildOptions
+from foley_engines import BuildOptions, GraphFile, Spelling
 from foley_engines.errors import UsageError
 from foley_engines.profiles import fixed
 from foley_engines.tensorrt.builder import _configure
+from foley_engines.tensorrt.network import _flags
 from foley_engines.tensorrt.progress import make_monitor
 
 TWO = {"B": fixed(2)}
@@ -135,6 +138,21 @@ def test_options_out_of_range_are_refused(wrong: dict, words: str):
         BuildOptions(**wrong)
 
 
+def test_networks_are_strongly_typed(any_bench):
+    """From 11 on there are no others; before, the flag says so, or TensorRT would choose types by itself."""
+    host = any_bench.host()
+    flag = 1 << int(host.trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+    assert _flags(host.trt) == (0 if host.trt.__version__.startswith("11.") else flag)
+
+
+def test_the_spelling_with_attention_is_for_releases_that_read_it(any_bench):
+    standard, other = Spelling(Path("standard.onnx")), Spelling(Path("other.onnx"))
+    host = any_bench.host()
+    chosen = host.spelling(GraphFile("any", standard, {"tensorrt": other, "cpu": standard}))
+    assert chosen is (standard if host.trt.__version__.startswith("10.3.") else other)
+    assert host.spelling(GraphFile("any", standard, {"cpu": other})) is standard
+
+
 # Plans that travel
 
 
@@ -153,6 +171,7 @@ def test_a_portable_plan_does_not_go_before_ampere(bench):
     fake_device("NVIDIA T4", (7, 5), 16 << 30)
     bench.run()
     assert bench.counts["build"] == 2
+    assert not any(words.startswith("trying") for words in bench.told)
 
 
 def test_a_plan_that_is_not_portable_is_built_again_elsewhere(bench):

@@ -121,6 +121,7 @@ def test_scratch_that_grows_is_captured_anew(bench, lazy):
     assert bench.counts["capture"] == 2
     generation = host.scratch.generation
     large = loaded(engine, 900)
+    small.run()  # under way in the memory that is given up
     large.run()
     assert host.scratch.generation > generation
     small["x"].write(X)
@@ -149,6 +150,7 @@ def test_nothing_leaks_whatever_is_closed_first(bench, lazy, order: tuple[str, .
     things = {"session": loaded(engine), "other": loaded(engine), "engine": engine}
     for name in ("session", "other"):
         steps(things[name], 4)
+        things[name].run()  # under way while it is closed
     for name in order:
         things[name].close()
     bench.close()
