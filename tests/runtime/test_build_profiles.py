@@ -78,9 +78,17 @@ def test_axes_that_no_size_fits(manifest, tensor, axis, words):
 
 @pytest.mark.parametrize(
     ("slots", "seconds", "words"),
-    [("0", None, "--slots 0"), ("65", None, "--slots 65"), ("2..1", None, "--slots 2..1"),
-     ("many", None, "'many'"), ("1.5", None, "whole"), ("1", "0", "--seconds 0"), ("1", "9..2", "--seconds 9..2"), ("1", "long", "'long'")],
-)  # fmt: skip
+    [
+        ("0", None, "--slots 0"),
+        ("65", None, "--slots 65"),
+        ("2..1", None, "--slots 2..1"),
+        ("many", None, "'many'"),
+        ("1.5", None, "whole"),
+        ("1", "0", "--seconds 0"),
+        ("1", "9..2", "--seconds 9..2"),
+        ("1", "long", "'long'"),
+    ],
+)
 def test_texts_that_are_no_sizes(manifest, slots, seconds, words):
     with pytest.raises(UsageError, match=words.replace(".", r"\.")):
         wishes(manifest, slots, seconds)
