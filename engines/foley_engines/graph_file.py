@@ -40,6 +40,8 @@ class GraphFile:
     """Standard operators up to opset 22 only: 20 but for bfloat16."""
     spellings: Mapping[str, Spelling] = field(default_factory=dict)
     """Engine → the same graph as that engine runs it best; "reference": as a CPU computes what others are held to."""
+    folder: Path | None = None
+    """The bundle that the graph is of, where there is one."""
     weights: Path | None = None
     """None: what is known of them is that their files lie beside the graph, which names them."""
     weights_sha256: str | None = None
@@ -56,8 +58,8 @@ class GraphFile:
     """Gives what an engine is built for when these sizes are asked for and nothing was built before."""
 
     def plans_folder(self, engine: str) -> Path:
-        """Give the folder in which an engine keeps what it builds, where nobody names another: in the bundle."""
-        return self.standard.path.parent.parent / "engines" / engine
+        """Give the folder in which an engine keeps what it builds, where nobody names another."""
+        return (self.folder or self.standard.path.parent) / "engines" / engine
 
     def weights_digest(self, spelling: Spelling) -> str:
         """Digest all weights: those in the weights file, and the small ones in the spelling."""

@@ -34,9 +34,6 @@ class CudaSetup:
     device: int = 0
     captured: bool = True
     """Whether runs become CUDA graphs."""
-    plans: Path | None = None
-    """Folder of optimised models; None: `engines/` beside the graphs."""
-    tell: Tell = tell_nobody
 
 
 @dataclass(frozen=True)

@@ -62,13 +62,13 @@ def wishes(
     ]
 
 
-def profiles_of(manifest: Manifest, wanted: Sequence[Wish]) -> dict[str, list[Profile]]:
-    """Give the profiles to build for each graph, each once.
+def profiles_of(manifest: Manifest, graphs: Sequence[str], wanted: Sequence[Wish]) -> dict[str, list[Profile]]:
+    """Give the profiles to build for each of some graphs, each once.
 
     Raises:
         UsageError: a graph has an axis that no wish decides, or that cannot be as wished.
     """
-    profiles: dict[str, list[Profile]] = {name: [] for name in manifest.graphs}
+    profiles: dict[str, list[Profile]] = {name: [] for name in graphs}
     for wish in wanted:
         for name, found in profiles.items():
             sizes = _possible(manifest, name, wish)

@@ -28,6 +28,7 @@ def graph_file(bundle: Bundle, name: str) -> GraphFile:
     graph = bundle.graph(name)
     return GraphFile(
         name=name,
+        folder=bundle.folder,
         standard=_spelling(bundle, graph, graph.file),
         spellings={engine: _spelling(bundle, graph, file) for engine, file in graph.engines.items()},
         weights=bundle.folder / graph.weights,

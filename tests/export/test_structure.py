@@ -8,6 +8,9 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from foley.bundle import load_bundle
+from foley_export.checkpoint import open_checkpoint
+from foley_export.export import Options, export
 from foley_export.structure import structure_digest
 
 
@@ -86,3 +89,16 @@ def test_where_weights_lie_is_no_part_of_it(tmp_path):
         )  # fmt: skip
     loaded = [ir.load(tmp_path / f"{name}.onnx") for name in ("one", "other")]
     assert len({structure_digest(model) for model in (*loaded, graph())}) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_the_next_checkpoint_of_a_model_has_its_structure(checkpoint, bundles, tmp_path, precision):
+    """Other weights, inline and in the file, equal ones in other places: what a refit rests on."""
+    first = load_bundle(bundles.bundle("no-adapter", precision)).manifest
+    other = export(open_checkpoint(str(checkpoint(layout="no-adapter", seed=7))), tmp_path / "b", Options(precision))
+    assert {name: graph.structures for name, graph in first.graphs.items()} == {
+        name: graph.structures for name, graph in other.graphs.items()
+    }
+    assert all(set(graph.structures) == {graph.file, *graph.engines.values()} for graph in other.graphs.values())
+    assert first.files["graphs/denoise_step.onnx"].sha256 != other.files["graphs/denoise_step.onnx"].sha256

@@ -362,7 +362,7 @@ def test_the_demo_is_built_and_generates(command: Command, fakes: Fakes, tmp_pat
 
 
 def sizes_of(manifest: Manifest, name: str, **wanted: str) -> list[str]:
-    return [describe(profile) for profile in profiles_of(manifest, wishes(manifest, **wanted))[name]]
+    return [describe(profile) for profile in profiles_of(manifest, [name], wishes(manifest, **wanted))[name]]
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ class Bench:
 
     def graph(self, **more: object) -> GraphFile:
         """Describe the graph, whose files are read anew."""
-        return sum_graph(self.folder / "graphs" / "sum.onnx", **more)
+        return sum_graph(self.folder / "graphs" / "sum.onnx", **{"folder": self.folder, **more})
 
     def host(self, *, options: BuildOptions | None = None, **setup: Any) -> TensorRtHost:
         """Open TensorRT."""

@@ -102,7 +102,7 @@ def _built(
 ) -> Iterator[Record]:
     from foley_engines.tensorrt.host import TensorRtHost
 
-    wanted = profiles_of(bundle.manifest, wished)
+    wanted = profiles_of(bundle.manifest, graphs, wished)
     with TensorRtHost(setup) as host:
         for name in graphs:
             keeper = host.keeper(graph_file(bundle, name))
@@ -116,7 +116,7 @@ def _departures(bundle: Bundle, setup: TensorRtSetup, wished: list[Wish], graphs
     from foley_engines.tensorrt.bisect import bisect
     from foley_engines.tensorrt.host import TensorRtHost
 
-    wanted = profiles_of(bundle.manifest, wished)
+    wanted = profiles_of(bundle.manifest, graphs, wished)
     with TensorRtHost(setup) as host:
         for name in graphs:
             keeper = host.keeper(graph_file(bundle, name))
