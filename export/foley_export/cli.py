@@ -17,7 +17,7 @@ INSTALL = "pip install '.[export,cpu]' in Foley's clone"
 CLEAR_LINE: Final = "\r\x1b[K"
 
 
-@click.command()
+@click.command(short_help="Trace a checkpoint to a bundle of ONNX graphs.")
 @click.argument("checkpoint")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder of the new bundle.")
 @click.option("--precision", type=click.Choice(["fp32", "fp16", "bf16"]), default="fp32", show_default=True)

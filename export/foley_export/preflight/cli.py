@@ -10,7 +10,7 @@ from foley.errors import FailureError, UsageError
 INSTALL = "pip install '.[check]' in Foley's clone"
 
 
-@click.command()
+@click.command(short_help="Say whether TensorRT will parse a bundle, without it.")
 @click.argument("bundle", type=click.Path(path_type=Path), required=False)
 @click.option(
     "--target", default="tensorrt", show_default=True, help="tensorrt[:VERSION]; the newest known by default."

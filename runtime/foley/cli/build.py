@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from foley_engines.tensorrt.bisect import Departure
 
 
-@click.command()
+@click.command(short_help="Build and verify engines for this machine's GPU.")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--engine", type=click.Choice(["tensorrt"]), default="tensorrt", show_default=True, help="What to build.")
 @click.option("--slots", help="Clips at a time, such as 1, 1,4 or 1..8; 1 by default.")

@@ -10,7 +10,7 @@ import click
 import foley_engines
 
 
-@click.command()
+@click.command(short_help="Say which engines can run here, and how the others could.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def doctor(*, as_json: bool) -> None:
     """Say which engines can run on this machine, and for the others what is missing and the command that fixes it."""

@@ -22,7 +22,7 @@ from foley_engines import Setup
 DEMO: Final = "bundle: the demo model (short procedural sounds; see README)"
 
 
-@click.command()
+@click.command(short_help="Generate sound from prompts.")
 @click.argument("prompts", nargs=-1)
 @click.option("--bundle", type=click.Path(path_type=Path), help="Folder that foley export wrote; without, the demo.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="File for one clip, or a folder.")

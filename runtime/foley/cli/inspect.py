@@ -14,7 +14,7 @@ from foley.manifest import Graph, Manifest, Tensor
 MIB = 1 << 20
 
 
-@click.command()
+@click.command(short_help="Print what a bundle holds, or its plans.")
 @click.argument("bundle", type=click.Path(path_type=Path), required=False)
 @click.option("--engine", type=click.Choice(["tensorrt"]), help="Print the plans that were built for it instead.")
 @click.option("--plans", type=click.Path(path_type=Path), help="Folder of plans; in the bundle by default.")

@@ -17,7 +17,7 @@ from foley_engines import Setup
 from foley_engines.registry import check_engine, engine_of
 
 
-@click.command()
+@click.command(short_help="Compare an engine with torch's recorded outputs.")
 @click.argument("bundle", type=click.Path(path_type=Path), required=False)
 @engine_options
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON line for each graph.")
