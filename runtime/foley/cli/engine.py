@@ -19,6 +19,9 @@ OPTIONS: Final = (
     click.option("--device", type=click.IntRange(min=0), help="Number of the CUDA device; 0 by default."),
     click.option("--plans", type=click.Path(path_type=Path), help="Folder of plans; in the bundle by default."),
     click.option("--no-build", is_flag=True, help="Refuse where a plan is missing or stale; tensorrt only."),
+    click.option(
+        "--host-code", is_flag=True, help="Let version-compatible plans run code of theirs; tensorrt, own plans."
+    ),
     click.option("--no-cuda-graph", is_flag=True, help="Run without CUDA graphs; cuda and tensorrt."),
 )
 
@@ -31,6 +34,7 @@ class Given(TypedDict):
     device: int | None
     plans: Path | None
     no_build: bool
+    host_code: bool
     no_cuda_graph: bool
 
 
@@ -57,14 +61,17 @@ def make_setup(options: Given) -> Setup:
     """
     kind = choose(options["engine"]).setup
     if kind is CpuSetup:
-        _refuse(options, "device", "plans", "no_build", "no_cuda_graph")
+        _refuse(options, "device", "plans", "no_build", "host_code", "no_cuda_graph")
         return CpuSetup(options["threads"])
     device, plans, captured = options["device"] or 0, options["plans"], not options["no_cuda_graph"]
     if kind is CudaSetup:
-        _refuse(options, "threads", "no_build", "plans")
+        _refuse(options, "threads", "no_build", "host_code", "plans")
         return CudaSetup(device, captured=captured)
     _refuse(options, "threads")
-    return TensorRtSetup(device, captured=captured, plans=plans, build=not options["no_build"], tell=Teller())
+    return TensorRtSetup(
+        device, captured=captured, plans=plans, build=not options["no_build"], host_code=options["host_code"],
+        tell=Teller(),
+    )  # fmt: skip
 
 
 def _refuse(options: Given, *names: str) -> None:
