@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 import soundfile
@@ -16,10 +17,12 @@ from support.nvidia.machine import fake_device
 
 import foley
 from foley.build_profiles import profile_for, profiles_of, wishes
+from foley.cli.engine import engine_options
 from foley.demo_bundle import demo_bundle
 from foley.errors import UsageError
 from foley.manifest import Manifest
 from foley.prompt import PromptTokenizer
+from foley_engines import Setup
 from foley_engines.profiles import Sizes, admits, describe, fixed
 
 GRAPHS = ["text_encoder", "denoise_step", "latent_decoder", "vocoder"]
@@ -427,3 +430,11 @@ def test_a_plan_for_texts_admits_every_text(manifest: Manifest, mini_bundle: Pat
     for texts in (["a"], ["a dog barking in the rain on the tin"] * 16):
         batch, length = tokenizer.inputs(texts)["input_ids"].shape
         assert admits(profile, {"B": batch, "L": length})
+
+
+@pytest.mark.parametrize(("given", "allowed"), [([], False), (["--host-code"], True)], ids=str)
+def test_plans_run_host_code_only_where_that_was_asked_for(given: list[str], allowed: bool):
+    seen: list[Setup] = []
+    command = click.command()(engine_options(seen.append))
+    command.main(["--engine", "tensorrt", *given], standalone_mode=False)
+    assert [setup.host_code for setup in seen] == [allowed]
