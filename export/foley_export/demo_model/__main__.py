@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import NoReturn
 
 from foley.errors import FoleyError, UsageError
+from foley_export.demo_model.device import find_device
 from foley_export.demo_model.losses import plot_losses
 from foley_export.demo_model.recipe import Recipe, make_demo_model
 
 
 def main() -> None:
     """Run the command line; what goes wrong on purpose is one line on stderr."""
-    folder, recipe = _arguments()
+    folder, recipe, device = _arguments()
     try:
-        checkpoint = make_demo_model(folder, recipe)
+        checkpoint = make_demo_model(folder, recipe, find_device(device))
         plot = plot_losses(folder / "losses.jsonl", folder / "losses.png")
     except FoleyError as error:
         _fail(str(error), error.exit_code)
@@ -24,14 +25,16 @@ def main() -> None:
     print(f"{checkpoint}\n{plot}")  # noqa: T201
 
 
-def _arguments() -> tuple[Path, Recipe]:
-    """Parse the arguments, one option for each number of the recipe."""
+def _arguments() -> tuple[Path, Recipe, str]:
+    """Parse the arguments, one option for each number of the recipe and the name of the device."""
     parser = argparse.ArgumentParser(prog="python -m foley_export.demo_model", description=__doc__)
     parser.add_argument("folder", type=_folder, help="where arrays, states, losses and the checkpoint go")
+    parser.add_argument("--device", default="cpu", metavar="NAME", help="cpu, cuda or cuda:N; cpu by default")
     for field in dataclasses.fields(Recipe):
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=_count, default=field.default, metavar="N")
     arguments = vars(parser.parse_args())
-    return arguments.pop("folder"), Recipe(**arguments)
+    folder, device = arguments.pop("folder"), arguments.pop("device")
+    return folder, Recipe(**arguments), device
 
 
 def _folder(text: str) -> Path:

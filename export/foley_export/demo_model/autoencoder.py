@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, l1_loss
 
 from foley_export.demo_model.corpus import FRAMES, Sounds
+from foley_export.demo_model.device import send
 from foley_export.demo_model.mel import to_picture
 from foley_export.demo_model.training import adamw, average, descend, train
 
@@ -38,27 +39,27 @@ class AutoencoderTask:
 
     name = "autoencoder"
 
-    def __init__(self, sounds: Sounds, steps: int) -> None:
+    def __init__(self, sounds: Sounds, steps: int, device: torch.device) -> None:
         torch.manual_seed(SEED)
-        self.sounds, self.steps = sounds, steps
+        self.sounds, self.steps, self.device = sounds, steps, device
         vae, mean = new_autoencoder(), new_autoencoder()
         mean.load_state_dict(vae.state_dict())
-        self.modules = nn.ModuleDict({"vae": vae, "mean": mean})
+        self.modules = nn.ModuleDict({"vae": vae, "mean": mean}).to(device)
         self.optimisers = [adamw(vae, 1e-3)]
 
-    def advance(self, step: int) -> dict[str, float]:
+    def advance(self, step: int) -> dict[str, Tensor]:
         """Make one step; see `Task`."""
         generator = torch.Generator().manual_seed(SEED * 1_000_003 + step)
         vae: Any = self.modules["vae"]
-        picture = to_picture(self._mels(step)).contiguous(memory_format=torch.channels_last)
+        picture = to_picture(send(self._mels(step), self.device)).contiguous(memory_format=torch.channels_last)
         latents = vae.encode(picture).latent_dist
-        noise = torch.randn(latents.mean.shape, generator=generator)
+        noise = send(torch.randn(latents.mean.shape, generator=generator), self.device)
         error = picture_error(vae.decode(latents.mean + latents.std * noise).sample, picture)
         divergence = latents.kl().mean() / latents.mean[0].numel()
         loss = error + KL_WEIGHT * divergence
         descend(loss, vae, *self.optimisers)
         average(self.modules["mean"], vae, step)
-        return {"error": float(error.detach()), "divergence": float(divergence.detach())}
+        return {"error": error.detach(), "divergence": divergence.detach()}
 
     def _mels(self, step: int) -> Tensor:
         """Draw log-mels [B,256,T]: eight crops of 0.64 s, or two whole clips."""
@@ -86,8 +87,8 @@ def picture_error(got: Tensor, expected: Tensor) -> Tensor:
     return torch.stack(scales).sum()
 
 
-def train_autoencoder(sounds: Sounds, folder: Path, steps: int) -> nn.Module:
-    """Train or resume, and give the averaged VAE."""
-    task = AutoencoderTask(sounds, steps)
+def train_autoencoder(sounds: Sounds, folder: Path, steps: int, device: torch.device) -> nn.Module:
+    """Train or resume on a device, and give the averaged VAE on the CPU."""
+    task = AutoencoderTask(sounds, steps, device)
     train(task, folder)
-    return task.modules["mean"].eval()
+    return task.modules["mean"].cpu().eval()

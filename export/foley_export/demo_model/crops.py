@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from foley_export.demo_model.corpus import FRAMES, Sounds, floats
+from foley_export.demo_model.device import send
 from foley_export.demo_model.latents import Mels
 from foley_export.demo_model.mel import HOP_SAMPLES
 
@@ -28,6 +29,10 @@ class Crops:
     """Waveforms [B,160·T] without their noise."""
     noise: Tensor
     """The noise [B,160·T]."""
+
+    def to(self, device: torch.device) -> "Crops":
+        """Give the same on a device."""
+        return Crops(*(send(each, device) for each in (self.mels, self.clear, self.noise)))
 
 
 def draw(sounds: Sounds, decoded: Mels, rng: np.random.Generator, count: int, frames: int) -> Crops:

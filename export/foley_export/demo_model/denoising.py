@@ -4,6 +4,7 @@ v-prediction (Salimans and Ho 2022) with betas up to 0.02, so that the noise of 
 Stable Diffusion's 0.012 a network sees there how loud the clip is as a whole, and cannot choose it (Lin et al. 2023).
 """
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ from diffusers import DDPMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 
 from foley_export.demo_model.corpus import training_caption, training_scene
+from foley_export.demo_model.device import send
 from foley_export.demo_model.latents import SHAPE, Latents
 from foley_export.demo_model.reading import WIDTH, Reader
 from foley_export.demo_model.scenes import Kind, Scene
@@ -56,33 +58,34 @@ class DenoisingTask:
 
     name = "denoiser"
 
-    def __init__(self, latents: Latents, text: nn.Module, tokenizer: Path, steps: int) -> None:
+    def __init__(self, latents: Latents, text: nn.Module, tokenizer: Path, steps: int, device: torch.device) -> None:
         torch.manual_seed(SEED)
-        self.latents, self.steps = latents, steps
-        self.reader, self.text = Reader(tokenizer), text.eval().requires_grad_(requires_grad=False)
+        self.latents, self.steps, self.device = latents, steps, device
+        self.reader = Reader(tokenizer)
+        self.text = deepcopy(text).eval().requires_grad_(requires_grad=False).to(device)
         self.scenes = [training_scene(index) for index in range(len(latents.values))]
         emphases = np.array([emphasis(scene) for scene in self.scenes])
         self.shares = emphases / emphases.sum()
         self.schedule: Any = DDPMScheduler(**SCHEDULE)
         unet, mean = new_unet(), new_unet()
         mean.load_state_dict(unet.state_dict())
-        self.modules = nn.ModuleDict({"unet": unet, "mean": mean, "levels": NoiseLevels()})
+        self.modules = nn.ModuleDict({"unet": unet, "mean": mean, "levels": NoiseLevels()}).to(device)
         self.optimisers = [adamw(unet, 1e-3, decay=0.01)]
 
-    def advance(self, step: int) -> dict[str, float]:
+    def advance(self, step: int) -> dict[str, Tensor]:
         """Make one step; see `Task`."""
         rng = np.random.default_rng([SEED, step])
         clean, captions = self._batch(rng)
         noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(SEED * 1_000_003 + step))
-        timesteps = _timesteps(rng)
+        clean, noise, timesteps = (send(each, self.device) for each in (clean, noise, _timesteps(rng)))
         unet = self.modules["unet"]
         noisy = self.schedule.add_noise(clean, noise, timesteps).contiguous(memory_format=torch.channels_last)
-        context = self.text(self.reader(captions)).last_hidden_state
+        context = self.text(send(self.reader(captions), self.device)).last_hidden_state
         predicted = unet(noisy, timesteps, context).sample
         errors = (predicted - self.schedule.get_velocity(clean, noise, timesteps)).square().mean((1, 2, 3))
         descend(self.modules["levels"](errors, timesteps), unet, *self.optimisers)
         average(self.modules["mean"], unet, step)
-        return {"loss": float(errors.detach().mean())}
+        return {"loss": errors.detach().mean()}
 
     def _batch(self, rng: np.random.Generator) -> tuple[Tensor, list[str]]:
         """Draw scaled latents [16,4,32,32] and captions, some of them empty."""
@@ -131,8 +134,10 @@ def _timesteps(rng: np.random.Generator) -> Tensor:
     return torch.from_numpy(((rng.permutation(BATCH) + rng.random(BATCH)) * (TIMESTEPS / BATCH)).astype(np.int64))
 
 
-def train_denoiser(latents: Latents, text: nn.Module, tokenizer: Path, folder: Path, steps: int) -> nn.Module:
-    """Train or resume, and give the averaged U-Net."""
-    task = DenoisingTask(latents, text, tokenizer, steps)
+def train_denoiser(
+    latents: Latents, text: nn.Module, tokenizer: Path, folder: Path, steps: int, device: torch.device
+) -> nn.Module:
+    """Train or resume on a device, and give the averaged U-Net on the CPU."""
+    task = DenoisingTask(latents, text, tokenizer, steps, device)
     train(task, folder)
-    return task.modules["mean"].eval()
+    return task.modules["mean"].cpu().eval()

@@ -23,6 +23,7 @@ from torch.nn.functional import avg_pool2d, interpolate, l1_loss, leaky_relu, re
 
 from foley_export.demo_model.autoencoder import new_autoencoder, picture_error
 from foley_export.demo_model.corpus import FRAMES, Sounds
+from foley_export.demo_model.device import send
 from foley_export.demo_model.latents import FACTOR
 from foley_export.demo_model.mel import to_log_mel, to_picture
 from foley_export.demo_model.training import adamw, average, descend, train
@@ -52,21 +53,21 @@ class GrainTask:
 
     name = "grain"
 
-    def __init__(self, sounds: Sounds, vae: nn.Module, steps: int) -> None:
+    def __init__(self, sounds: Sounds, vae: nn.Module, steps: int, device: torch.device) -> None:
         torch.manual_seed(SEED)
-        self.sounds, self.steps = sounds, steps
+        self.sounds, self.steps, self.device = sounds, steps, device
         tuned, mean = new_autoencoder(), new_autoencoder()
         tuned.load_state_dict(vae.state_dict())
         mean.load_state_dict(vae.state_dict())
-        self.modules = nn.ModuleDict({"vae": tuned, "mean": mean, "judge": Judge()})
+        self.modules = nn.ModuleDict({"vae": tuned, "mean": mean, "judge": Judge()}).to(device)
         parts: Any = tuned
         self.decoder = nn.ModuleList([parts.decoder, parts.post_quant_conv])
         self.optimisers = [adamw(self.decoder, 4e-4), adamw(self.modules["judge"], 8e-4)]
 
-    def advance(self, step: int) -> dict[str, float]:
+    def advance(self, step: int) -> dict[str, Tensor]:
         """Make one step; see `Task`."""
         mels, noisy = self._mels(step)
-        picture = to_picture(mels).contiguous(memory_format=torch.channels_last)
+        picture = to_picture(send(mels, self.device)).contiguous(memory_format=torch.channels_last)
         vae: Any = self.modules["vae"]
         with torch.no_grad():
             latents = vae.encode(picture).latent_dist.mean
@@ -85,8 +86,8 @@ class GrainTask:
             for crop, blurred in enumerate(noisy)
         ]
         error, spread = torch.stack(errors).mean(), l1_loss(grain(made), grain(picture))
-        clear = [crop for crop, blurred in enumerate(noisy) if not blurred]
-        heard = heard_error(made[clear], picture[clear]) if clear else torch.zeros(())
+        clear = send(torch.tensor([crop for crop, blurred in enumerate(noisy) if not blurred]), self.device)
+        heard = heard_error(made[clear], picture[clear]) if len(clear) else made.new_zeros(())
         total = ERROR_WEIGHT * error + FEATURE_WEIGHT * features + FOOLED_WEIGHT * fooled
         total = total + SPREAD_WEIGHT * spread + HEARD_WEIGHT * heard
         descend(total, self.decoder, self.optimisers[0], limit=LIMIT)
@@ -99,7 +100,7 @@ class GrainTask:
             "spread": spread,
             "heard": heard,
         }
-        return {name: float(loss.detach()) for name, loss in losses.items()}
+        return {name: loss.detach() for name, loss in losses.items()}
 
     def _mels(self, step: int) -> tuple[Tensor, list[bool]]:
         """Draw log-mel crops [B,256,T], every second one of a clip with noise, and say which ones are."""
@@ -124,7 +125,8 @@ def put_off(latents: Tensor, generator: torch.Generator) -> Tensor:
     coarse = torch.randn((count, channels, height // 2, width // 2), generator=generator)
     drift = interpolate(coarse, scale_factor=2.0, mode="bilinear")
     off = MOST_OFF * amounts() * alone + MOST_DRIFT * amounts() * drift
-    return latents + latents.std() * off * (amounts() > EXACT_SHARE)
+    off, inexact = (send(each, latents.device) for each in (off, amounts() > EXACT_SHARE))
+    return latents + latents.std() * off * inexact
 
 
 class Judge(nn.Module):
@@ -168,8 +170,8 @@ def grain(picture: Tensor) -> Tensor:
     return (avg_pool2d((first - near).square(), 8) + 1e-6).sqrt()
 
 
-def train_grain(sounds: Sounds, vae: nn.Module, folder: Path, steps: int) -> nn.Module:
-    """Train or resume, and give the averaged autoencoder."""
-    task = GrainTask(sounds, vae, steps)
+def train_grain(sounds: Sounds, vae: nn.Module, folder: Path, steps: int, device: torch.device) -> nn.Module:
+    """Train or resume on a device, and give the averaged autoencoder on the CPU."""
+    task = GrainTask(sounds, vae, steps, device)
     train(task, folder)
-    return task.modules["mean"].eval()
+    return task.modules["mean"].cpu().eval()

@@ -62,7 +62,7 @@ def amplitudes(waveform: Tensor) -> Tensor:
     """Measure the amplitudes [B,79,N/160] of the harmonics of 100 Hz around the middle of each frame of [B,N]."""
     fft = 2 * GRID_SAMPLES  # a Hann window of 20 ms is blind to the neighbours of a harmonic
     padded = pad(waveform, (GRID_SAMPLES // 2, GRID_SAMPLES // 2))
-    window = torch.hann_window(fft)
+    window = torch.hann_window(fft, device=waveform.device)
     spectrum = torch.stft(padded, fft, GRID_SAMPLES, window=window, center=False, return_complex=True)
     return spectrum[:, 2 : 2 * HARMONICS + 1 : 2].abs() / (window.sum() / 2)
 

@@ -3,9 +3,10 @@
 import json
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, SupportsFloat
 
 LINE_EVERY_S: Final = 10.0
 """Between lines, where stderr is no terminal."""
@@ -22,10 +23,10 @@ class Progress:
     """What an earlier run had done: it says nothing of this one's speed."""
     started: float = field(default_factory=time.monotonic)
     _shown: float = 0.0
-    _losses: dict[str, list[float]] = field(default_factory=dict)
+    _losses: dict[str, list[SupportsFloat]] = field(default_factory=dict)
 
-    def show(self, done: int, total: int, losses: dict[str, float]) -> None:
-        """Take the losses of one step; write a line when it is time for one."""
+    def show(self, done: int, total: int, losses: Mapping[str, SupportsFloat]) -> None:
+        """Take the losses of one step; write a line, and only then read them, when it is time for one."""
         for name, loss in losses.items():
             self._losses.setdefault(name, []).append(loss)
         if done == total or time.monotonic() - self._shown > LINE_EVERY_S:
@@ -35,7 +36,7 @@ class Progress:
         self._shown = time.monotonic()
         elapsed_s = self._shown - self.started
         left_s = elapsed_s / (done - self.done_before) * (total - done)
-        means = {name: sum(losses) / len(losses) for name, losses in self._losses.items()}
+        means = {name: sum(map(float, losses)) / len(losses) for name, losses in self._losses.items()}
         words = [self.stage, f"{done}/{total}", *(f"{name} {mean:.4f}" for name, mean in means.items())]
         print(*words, f"({left_s / 60:.1f} min left)", file=sys.stderr, flush=True)  # noqa: T201
         if self.log is not None and means:

@@ -14,6 +14,7 @@ from torch.nn.functional import cross_entropy
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizerFast
 
 from foley_export.demo_model.captions import draw_caption, held_out
+from foley_export.demo_model.device import send
 from foley_export.demo_model.scenes import KINDS, Event, Scene, draw_scene
 from foley_export.demo_model.training import adamw, descend, train
 from foley_export.demo_model.vocabulary import MAX_TOKENS, vocabulary_size
@@ -39,23 +40,24 @@ class ReadingTask:
 
     name = "reading"
 
-    def __init__(self, tokenizer: Path, steps: int) -> None:
+    def __init__(self, tokenizer: Path, steps: int, device: torch.device) -> None:
         torch.manual_seed(SEED)
-        self.tokenizer, self.steps = Reader(tokenizer), steps
-        self.modules = nn.ModuleDict({"text": new_text_encoder(tokenizer), "head": Head()})
+        self.tokenizer, self.steps, self.device = Reader(tokenizer), steps, device
+        self.modules = nn.ModuleDict({"text": new_text_encoder(tokenizer), "head": Head()}).to(device)
         self.optimisers = [adamw(self.modules, 1e-3)]
 
-    def advance(self, step: int) -> dict[str, float]:
+    def advance(self, step: int) -> dict[str, Tensor]:
         """Make one step; see `Task`."""
         rng = np.random.default_rng([SEED, step])
         scenes = [training_text(rng) for _ in range(BATCH)]
-        hidden = self.modules["text"](self.tokenizer([caption for _, caption in scenes])).last_hidden_state
-        targets = torch.tensor([answers(scene) for scene, _ in scenes])
+        tokens = send(self.tokenizer([caption for _, caption in scenes]), self.device)
+        targets = send(torch.tensor([answers(scene) for scene, _ in scenes]), self.device)
+        hidden = self.modules["text"](tokens).last_hidden_state
         answered = self.modules["head"](hidden)
         loss = torch.stack([cross_entropy(said, targets[:, i]) for i, said in enumerate(answered)]).mean()
         right = torch.stack([said.argmax(1) == targets[:, i] for i, said in enumerate(answered)]).all(0)
         descend(loss, self.modules, *self.optimisers)
-        return {"loss": float(loss.detach()), "all right": float(right.float().mean())}
+        return {"loss": loss.detach(), "all right": right.float().mean()}
 
 
 class Reader:
@@ -134,8 +136,8 @@ def _said(event: Event | None) -> list[int]:
     return [choices.index(value) for choices, value in zip(CHOICES, stated, strict=True)]
 
 
-def train_text_encoder(tokenizer: Path, folder: Path, steps: int) -> nn.Module:
-    """Train or resume, and give the text encoder."""
-    task = ReadingTask(tokenizer, steps)
+def train_text_encoder(tokenizer: Path, folder: Path, steps: int, device: torch.device) -> nn.Module:
+    """Train or resume on a device, and give the text encoder on the CPU."""
+    task = ReadingTask(tokenizer, steps, device)
     train(task, folder)
-    return task.modules["text"]
+    return task.modules["text"].cpu()

@@ -3,11 +3,13 @@
 import io
 import math
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, SupportsFloat
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from foley.errors import UsageError
 from foley_export.demo_model.progress import Progress
@@ -30,15 +32,18 @@ class Task(Protocol):
     """All that has weights, averages included."""
     optimisers: list[torch.optim.Optimizer]
 
-    def advance(self, step: int) -> dict[str, float]:
-        """Make training step `step`, whose randomness depends on its number only, and give its losses."""
+    def advance(self, step: int) -> Mapping[str, SupportsFloat]:
+        """Make training step `step`, whose randomness depends on its number only, and give its losses.
+
+        They may still be on their way on the device: nobody waits for them before they are shown.
+        """
         ...
 
 
 def train(task: Task, folder: Path) -> None:
     """Train a task to its last step, from its saved state where there is one.
 
-    The state lies in `folder/<task>.state` and is replaced atomically.
+    The state lies in `folder/<task>.state` and is replaced atomically; it may come from another device.
 
     Raises:
         UsageError: the state is damaged, of other networks, or beyond the last step.
@@ -80,9 +85,9 @@ def descend(loss: Tensor, module: nn.Module, *optimisers: torch.optim.Optimizer,
 def average(mean: nn.Module, module: nn.Module, step: int, decay: float = 0.999) -> None:
     """Move an exponential moving average of weights by one step; early steps count for more."""
     kept = min(decay, (1 + step) / (10 + step))
-    with torch.no_grad():
-        for old, new in zip(mean.parameters(), module.parameters(), strict=True):
-            old.lerp_(new, 1 - kept)
+    # all weights in one call: where they go one by one, a GPU waits for Python
+    move = get_ema_multi_avg_fn(kept)  # type: ignore[no-untyped-call]
+    move(list(mean.parameters()), list(module.parameters()), step)
 
 
 def _load(task: Task, path: Path) -> int:
@@ -107,7 +112,7 @@ def _load(task: Task, path: Path) -> int:
 def _read(path: Path) -> Any:  # noqa: ANN401 - whatever the file holds
     content = io.BytesIO(path.read_bytes())  # so that what the disk refuses is not taken for damage
     try:
-        return torch.load(content, weights_only=True)
+        return torch.load(content, weights_only=True, map_location="cpu")  # from there each goes to its own device
     except DAMAGED as error:
         raise UsageError(f"{path} is damaged; remove the file to train this stage again") from error
 

@@ -82,17 +82,18 @@ class AmplitudeTask:
 
     name = "amplitudes"
 
-    def __init__(self, sounds: Sounds, decoded: Mels, steps: int) -> None:
-        self.sounds, self.decoded, self.steps = sounds, decoded, steps
-        self.written = Reader(written(), AMPLITUDES)
+    def __init__(self, sounds: Sounds, decoded: Mels, steps: int, device: torch.device) -> None:
+        self.sounds, self.decoded, self.steps, self.device = sounds, decoded, steps, device
+        self.written = Reader(written(), AMPLITUDES).to(device)
         reader = Reader(written(), AMPLITUDES)
         whiten(reader, sounds)
-        self.modules = nn.ModuleDict({"reader": reader, "mean": deepcopy(reader)})
+        self.modules = nn.ModuleDict({"reader": reader, "mean": deepcopy(reader)}).to(device)
         self.optimisers = [optimiser(reader, AMPLITUDE_RATE / 2, AMPLITUDE_RATE)]
 
-    def advance(self, step: int) -> dict[str, float]:
+    def advance(self, step: int) -> dict[str, Tensor]:
         """Make one step; see `Task`."""
-        crops = draw(self.sounds, self.decoded, np.random.default_rng([SEED, 0, step]), CROPS, CROP_FRAMES)
+        rng = np.random.default_rng([SEED, 0, step])
+        crops = draw(self.sounds, self.decoded, rng, CROPS, CROP_FRAMES).to(self.device)
         reader, inner = self.modules["reader"], slice(EDGE_FRAMES, -EDGE_FRAMES)
         with torch.no_grad():
             true = self.target(crops)[..., inner]
@@ -100,7 +101,7 @@ class AmplitudeTask:
         loss = ((read - true).square().sum((1, 2)) / (true.square().sum((1, 2)) + LEAST_ENERGY)).mean()
         descend(loss, reader, *self.optimisers, limit=LIMIT)
         average(self.modules["mean"], reader, step)
-        return {"error": float(loss.detach())}
+        return {"error": loss.detach()}
 
     def target(self, crops: Crops) -> Tensor:
         """Give amplitudes [B,79,T] to read, in units of `LOUD`.
@@ -120,17 +121,18 @@ class GateTask:
 
     name = "gates"
 
-    def __init__(self, sounds: Sounds, decoded: Mels, steps: int) -> None:
-        self.sounds, self.decoded, self.steps = sounds, decoded, steps
+    def __init__(self, sounds: Sounds, decoded: Mels, steps: int, device: torch.device) -> None:
+        self.sounds, self.decoded, self.steps, self.device = sounds, decoded, steps, device
         reader = Reader(written(), NOISE)
         whiten(reader, sounds)
         _randomise(reader)
-        self.modules = nn.ModuleDict({"reader": reader, "mean": deepcopy(reader)})
+        self.modules = nn.ModuleDict({"reader": reader, "mean": deepcopy(reader)}).to(device)
         self.optimisers = [optimiser(reader, *NOISE_RATES)]
 
-    def advance(self, step: int) -> dict[str, float]:
+    def advance(self, step: int) -> dict[str, Tensor]:
         """Make one step; see `Task`."""
-        crops = draw(self.sounds, self.decoded, np.random.default_rng([SEED, 1, step]), CROPS, CROP_FRAMES)
+        rng = np.random.default_rng([SEED, 1, step])
+        crops = draw(self.sounds, self.decoded, rng, CROPS, CROP_FRAMES).to(self.device)
         reader, inner = self.modules["reader"], slice(EDGE_FRAMES, -EDGE_FRAMES)
         true, weight = (each[..., inner] for each in self.target(crops))
         told = reader(crops.mels)[:, : len(BANDS), inner]
@@ -138,7 +140,7 @@ class GateTask:
         descend(loss, reader, *self.optimisers, limit=LIMIT)
         average(self.modules["mean"], reader, step)
         right = (weight * ((told > 0.5) == (true > 0.5))).sum() / weight.sum()
-        return {"error": float(loss.detach()), "wrong": 1 - float(right)}
+        return {"error": loss.detach(), "wrong": 1 - right.double()}
 
     def target(self, crops: Crops) -> tuple[Tensor, Tensor]:
         """Give which bands [B,5,T] hold more noise than other sound, 1 or 0, and how much each of them counts."""
@@ -190,12 +192,17 @@ def _randomise(reader: Reader) -> None:
             cast("nn.Conv1d", convolution).weight.normal_(0, spread, generator=generator)
 
 
-def train_vocoder(sounds: Sounds, decoded: Mels, folder: Path, amplitude_steps: int, gate_steps: int) -> Generator:
-    """Train what reads amplitudes and noise, or resume; give the generator, which reads raw log-mels."""
+def train_vocoder(
+    sounds: Sounds, decoded: Mels, folder: Path, amplitude_steps: int, gate_steps: int, device: torch.device
+) -> Generator:
+    """Train what reads amplitudes and noise on a device, or resume; give the generator, which reads raw log-mels."""
     made = written()
-    for task in (AmplitudeTask(sounds, decoded, amplitude_steps), GateTask(sounds, decoded, gate_steps)):
+    for task in (
+        AmplitudeTask(sounds, decoded, amplitude_steps, device),
+        GateTask(sounds, decoded, gate_steps, device),
+    ):
         train(task, folder)
-        cast("Reader", task.modules["mean"]).write(made)
+        cast("Reader", task.modules["mean"].cpu()).write(made)
     generator = plain(made)
     each = len(sounds.mels) // MELS_TO_END or 1
     samples = np.concatenate([mels[::each] for mels in (sounds.mels, decoded)])

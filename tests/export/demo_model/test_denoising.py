@@ -19,7 +19,7 @@ def new_task(vocabulary) -> DenoisingTask:
     """Latents whose values are the clips' numbers."""
     torch.manual_seed(0)
     values = np.broadcast_to(np.arange(CLIPS, dtype=np.float16)[:, None, None, None], (CLIPS, *SHAPE))
-    return DenoisingTask(Latents(values, 0.5), new_text_encoder(vocabulary), vocabulary, 1)
+    return DenoisingTask(Latents(values, 0.5), new_text_encoder(vocabulary), vocabulary, 1, torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from foley_export.demo_model.grain import GrainTask, Judge, blurred_error, grain
 from foley_export.demo_model.mel import to_picture
 from foley_export.graphs import LOG_MEL_MAX, LOG_MEL_MIN
 
+CPU = torch.device("cpu")
 FLOOR = 1e-3
 """What `grain` gives of none, so that its root has a slope."""
 
@@ -94,7 +95,7 @@ def test_what_is_heard_teaches_the_decoder(sounds, monkeypatch):
     for name in ("ERROR", "FEATURE", "FOOLED", "SPREAD"):
         monkeypatch.setattr(stage, f"{name}_WEIGHT", 0.0)
     torch.manual_seed(1)
-    task = GrainTask(sounds, new_autoencoder(), 10)
+    task = GrainTask(sounds, new_autoencoder(), 10, CPU)
     mels = torch.from_numpy(sounds.mels[:2, :, :32].astype(np.float32))
     monkeypatch.setattr(task, "_mels", lambda _: (mels, [False, False]))
     losses = task.advance(0)
@@ -114,7 +115,7 @@ def test_only_what_is_heard_of_clear_crops_counts(sounds, monkeypatch):
 
     monkeypatch.setattr(stage, "heard_error", heard)
     torch.manual_seed(1)
-    task = GrainTask(sounds, new_autoencoder(), 10)
+    task = GrainTask(sounds, new_autoencoder(), 10, CPU)
     mels = torch.from_numpy(sounds.mels[:3, :, :32].astype(np.float32))
     for noisy in ([False, True, False], [True, True, True]):
         monkeypatch.setattr(task, "_mels", lambda _, noisy=noisy: (mels, noisy))
@@ -200,7 +201,7 @@ def test_of_noisy_crops_alone_the_errors_are_blurred(sounds, monkeypatch):
     monkeypatch.setattr(stage, "blurred_error", recorded("blurred", l1_loss))
     monkeypatch.setattr(stage, "picture_error", recorded("plain", l1_loss))
     torch.manual_seed(1)
-    task = GrainTask(sounds, new_autoencoder(), 10)
+    task = GrainTask(sounds, new_autoencoder(), 10, CPU)
     mels = torch.from_numpy(sounds.mels[:3, :, :32].astype(np.float32))
     monkeypatch.setattr(task, "_mels", lambda _: (mels, [False, True, False]))
     task.advance(0)
@@ -219,7 +220,7 @@ def test_the_decoder_reads_latents_that_are_off_by_the_step(sounds, monkeypatch)
     monkeypatch.setattr(stage, "CROPS", 1)
     monkeypatch.setattr(stage, "CROP_FRAMES", 32)
     for _ in range(2):
-        task = GrainTask(sounds, new_autoencoder(), 10)
+        task = GrainTask(sounds, new_autoencoder(), 10, CPU)
         for step in (0, 1):
             task.advance(step)
     assert seeds[:2] == seeds[2:]
@@ -231,8 +232,8 @@ def test_a_step_teaches_the_decoder_and_leaves_the_encoder(sounds, monkeypatch):
     monkeypatch.setattr(stage, "CROPS", 2)
     torch.manual_seed(1)
     vae = new_autoencoder()
-    task = GrainTask(sounds, vae, 2)
-    assert all(np.isfinite(loss) for loss in task.advance(0).values())
+    task = GrainTask(sounds, vae, 2, CPU)
+    assert all(loss.isfinite() for loss in task.advance(0).values())
     for name in ("vae", "mean"):
         taught = task.modules[name]
         for part in ("encoder", "quant_conv"):
@@ -250,7 +251,7 @@ def marked(noisy: list[bool]) -> GrainTask:
     mels = np.broadcast_to(np.arange(256, dtype=np.float16), (4, 256, 256)).copy()
     mels[:, 0] = np.arange(4)[:, None]
     silence = np.zeros((4, 40960), np.int16)
-    return GrainTask(Sounds(silence, mels, silence, np.array(noisy)), new_autoencoder(), 20)
+    return GrainTask(Sounds(silence, mels, silence, np.array(noisy)), new_autoencoder(), 20, CPU)
 
 
 @pytest.mark.parametrize(

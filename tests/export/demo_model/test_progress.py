@@ -55,6 +55,26 @@ def test_a_line_tells_the_mean_since_the_last_and_what_is_left(clock, capsys):
     assert lines[1] == "stage 8/40 loss 1.4286 (0.8 min left)"
 
 
+class Loss:
+    """One that is told to whoever asks, and remembers at which step that was."""
+
+    def __init__(self, clock: Clock, asked: list[float]) -> None:
+        self.clock, self.asked = clock, asked
+
+    def __float__(self) -> float:
+        self.asked.append(self.clock.now - 1000)
+        return 1.5
+
+
+def test_losses_are_asked_for_when_they_are_shown_only(clock, log):
+    progress, asked = start(clock, log), []
+    for step in range(1, 13):
+        clock.now += 1
+        progress.show(step, 40, {"loss": Loss(clock, asked)})
+    assert asked == [1.0] + [12.0] * 11
+    assert rows(log)[-1]["loss"] == 1.5
+
+
 def test_what_is_left_after_resuming_counts_new_steps_only(clock, capsys):
     progress = start(clock, done_before=500)
     clock.now += 60

@@ -33,6 +33,7 @@ from foley_export.systems import read_model
 from foley_export.weights import fold_weight_norm, read_state
 from foley_export.weights import tensors as floating
 
+CPU = torch.device("cpu")
 FEW = Recipe(sounds=8, latents=8, autoencoder=2, grain=2, amplitudes=4, gates=3, reading=2, denoiser=2)
 STAGES = {"autoencoder": 2, "grain": 2, "amplitudes": 4, "gates": 3, "reading": 2, "denoiser": 2}
 COMPONENTS = ("text_encoder", "unet", "vae")
@@ -53,7 +54,7 @@ class Made:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo")
-    return Made(folder, make_demo_model(folder / "work", FEW))
+    return Made(folder, make_demo_model(folder / "work", FEW, CPU))
 
 
 @pytest.fixture(scope="module")
@@ -155,11 +156,11 @@ def test_what_goes_wrong_is_one_line(monkeypatch, capsys, tmp_path, error, line,
 
 def test_options_become_the_recipe(monkeypatch, capsys, tmp_path):
     asked = []
-    monkeypatch.setattr(command, "make_demo_model", lambda folder, recipe: asked.append((folder, recipe)) or folder)
+    monkeypatch.setattr(command, "make_demo_model", lambda *given: asked.append(given) or tmp_path)
     monkeypatch.setattr(command, "plot_losses", lambda _, target: target)
     monkeypatch.setattr(sys, "argv", ["demo_model", str(tmp_path), "--gates", "7", "--sounds", "3"])
     main()
-    assert asked == [(tmp_path, Recipe(gates=7, sounds=3))]
+    assert asked == [(tmp_path, Recipe(gates=7, sounds=3), CPU)]
     assert capsys.readouterr().out.split() == [str(tmp_path), str(tmp_path / "losses.png")]
 
 

@@ -32,18 +32,19 @@ from foley_export.demo_model.vocoding import (
 from foley_export.graphs import LOG_MEL_MIN
 from foley_export.vocoder import SLOPE, Generator, vocoder_config
 
+CPU = torch.device("cpu")
 TASKS = {"amplitudes": AmplitudeTask, "gates": GateTask}
 Weights = dict[str, torch.Tensor]
 
 
 @pytest.fixture(scope="module")
 def amplitude_task(sounds):
-    return AmplitudeTask(sounds, sounds.mels, 1)
+    return AmplitudeTask(sounds, sounds.mels, 1, CPU)
 
 
 @pytest.fixture(scope="module")
 def gate_task(sounds):
-    return GateTask(sounds, sounds.mels, 1)
+    return GateTask(sounds, sounds.mels, 1, CPU)
 
 
 @pytest.fixture
@@ -124,7 +125,7 @@ def test_amplitudes_start_whitened_from_what_is_written(amplitude_task):
 
 def test_gates_start_whitened_from_one_draw(sounds, gate_task):
     torch.manual_seed(3)
-    again = GateTask(sounds, sounds.mels, 1)
+    again = GateTask(sounds, sounds.mels, 1, CPU)
     states = [weights(each) for task in (gate_task, again) for each in task.modules.values()]
     assert not torch.equal(states[0]["basis"], torch.eye(256))
     assert changed(states[0], states[1]) == set()
@@ -165,7 +166,7 @@ def test_amplitudes_of_a_mixture_are_shared(amplitude_task):
 
 
 def test_amplitudes_of_noise_stay_those_that_were_written(sounds):
-    task, wind = AmplitudeTask(sounds, sounds.mels, 1), clip(Event("wind"))
+    task, wind = AmplitudeTask(sounds, sounds.mels, 1, CPU), clip(Event("wind"))
     with torch.no_grad():
         before = task.target(wind)
         for each in task.modules.values():
@@ -224,7 +225,7 @@ def first_losses(task: object, crops: Crops, monkeypatch: pytest.MonkeyPatch) ->
         patched.setattr(vocoding, "draw", lambda *_: crops)
         patched.setattr(vocoding, "descend", lambda *_, **__: None)
         patched.setattr(vocoding, "average", lambda *_: None)
-        return task.advance(0)
+        return {name: float(loss) for name, loss in task.advance(0).items()}
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -248,15 +249,15 @@ def test_the_error_of_amplitudes_is_a_share_of_their_energy(monkeypatch):
     read_too_high = torch.nn.Module()
     read_too_high.forward = lambda _: 1.1 * true
     task = SimpleNamespace(
-        sounds=None, decoded=None, optimisers=[], target=lambda _: true,
+        sounds=None, decoded=None, device=CPU, optimisers=[], target=lambda _: true,
         modules={"reader": read_too_high, "mean": None},
     )  # fmt: skip
-    monkeypatch.setattr(vocoding, "draw", lambda *_: SimpleNamespace(mels=None))
+    monkeypatch.setattr(vocoding, "draw", lambda *_: Crops(true, true, true))
     monkeypatch.setattr(vocoding, "descend", lambda *_, **__: None)
     monkeypatch.setattr(vocoding, "average", lambda *_: None)
     energy = (0.01 * true[1, :, 4:-4]).square().sum() * 1e4
     quiet = float(energy / (energy + 0.01))
-    assert AmplitudeTask.advance(task, 0)["error"] == pytest.approx((0.01 + 0.01 * quiet) / 3, rel=1e-3)
+    assert float(AmplitudeTask.advance(task, 0)["error"]) == pytest.approx((0.01 + 0.01 * quiet) / 3, rel=1e-3)
 
 
 def test_a_step_draws_its_own_crops(sounds, monkeypatch):
@@ -266,7 +267,7 @@ def test_a_step_draws_its_own_crops(sounds, monkeypatch):
         seen.append((arguments[2].random(), *arguments[3:]))
         return piece(Event("wind"))
 
-    for task in (AmplitudeTask(sounds, sounds.mels, 1), GateTask(sounds, sounds.mels, 1)):
+    for task in (AmplitudeTask(sounds, sounds.mels, 1, CPU), GateTask(sounds, sounds.mels, 1, CPU)):
         with monkeypatch.context() as patched:
             patched.setattr(vocoding, "draw", draw)
             for step in (0, 0, 1):
@@ -281,7 +282,7 @@ def test_a_step_draws_its_own_crops(sounds, monkeypatch):
 @pytest.mark.usefixtures("small_batches")
 @pytest.mark.parametrize("name", TASKS)
 def test_steps_teach_a_reader_and_its_average(tmp_path, sounds, name):
-    task = TASKS[name](sounds, sounds.mels, 2)
+    task = TASKS[name](sounds, sounds.mels, 2, CPU)
     before = weights(task.modules["reader"])
     train(task, tmp_path)
     for each in task.modules.values():
@@ -296,7 +297,7 @@ def test_gates_are_learnt(tmp_path, sounds, monkeypatch):
     wind, bell = piece(Event("wind", pitch="low")), piece(Event("bell", pitch="high"))
     crops = Crops(*(torch.cat([vars(each)[part] for each in (wind, bell)]) for part in ("mels", "clear", "noise")))
     monkeypatch.setattr(vocoding, "draw", lambda *_: crops)
-    task = GateTask(sounds, sounds.mels, 60)
+    task = GateTask(sounds, sounds.mels, 60, CPU)
     before = first_losses(task, crops, monkeypatch)
     train(task, tmp_path)
     after = first_losses(task, crops, monkeypatch)
@@ -311,11 +312,11 @@ def test_both_averages_become_the_vocoder_and_are_resumed(tmp_path, sounds, monk
     with monkeypatch.context() as patch:
         patch.setattr(vocoding, "MELS_TO_END", 2)
         patch.setattr(vocoding, "read_silence_beyond", lambda _, mels: read.append(mels.shape))
-        made = train_vocoder(sounds, sounds.mels, tmp_path, 2, 1)
+        made = train_vocoder(sounds, sounds.mels, tmp_path, 2, 1, CPU)
     assert read == [(2 + 2, 256, 256)]  # half of the four sounds, and of the four decoded
     expected = written()
     for name, steps in (("amplitudes", 2), ("gates", 1)):
-        task = TASKS[name](sounds, sounds.mels, steps)
+        task = TASKS[name](sounds, sounds.mels, steps, CPU)
         state = torch.load(tmp_path / f"{name}.state", weights_only=True)
         assert state["done"] == steps
         task.modules.load_state_dict(state["modules"])
@@ -323,7 +324,7 @@ def test_both_averages_become_the_vocoder_and_are_resumed(tmp_path, sounds, monk
     assert changed(plain(expected).state_dict(), made.state_dict()) == set()
     assert changed(plain(written()).state_dict(), made.state_dict())
     monkeypatch.setattr(vocoding, "draw", None)
-    resumed = train_vocoder(sounds, sounds.mels, tmp_path, 2, 1)
+    resumed = train_vocoder(sounds, sounds.mels, tmp_path, 2, 1, CPU)
     read_silence_beyond(made, torch.from_numpy(np.concatenate([sounds.mels, sounds.mels]).astype(np.float32)))
     for name, value in resumed.state_dict().items():
         torch.testing.assert_close(value, made.state_dict()[name], rtol=1e-3, atol=1e-5)
