@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 from support.commands import ROOT, run_python
+from support.lora_files import add_parameters, unet_lora
 
-RUNTIME_LIBRARIES = {"numpy", "msgspec", "tokenizers", "soundfile", "click"}
+RUNTIME_LIBRARIES = {"numpy", "msgspec", "safetensors", "tokenizers", "soundfile", "click"}
 OWN = {"foley_engines": "engines", "foley": "runtime", "foley_export": "export", "foley_bench": "bench"}
 MAY_IMPORT = {
     "foley_engines": {"foley_engines"},
@@ -58,7 +59,7 @@ def test_imports_are_absolute(package: str):
     assert [str(file) for file in sources(package) for _, level in imports(file) if level] == []
 
 
-def test_the_runtime_imports_its_five_libraries_only():
+def test_the_runtime_imports_its_six_libraries_only():
     used = set().union(*map(foreign, sources("foley"))) - set(OWN)
     assert used == RUNTIME_LIBRARIES
 
@@ -77,8 +78,9 @@ def test_an_engine_imports_numpy_and_its_own_library_only():
 GENERATION = f"""
 import sys
 import foley, foley.cli
-folder, output = sys.argv[1:]
+folder, output, lora = sys.argv[1:]
 with foley.load(folder) as pipeline:
+    pipeline.use_loras([foley.Lora(lora, 0.5)])
     [clip] = pipeline.generate("a dog barking", steps=2)
 clip.save(output + "/clip.wav")
 clip.save_spectrogram(output + "/clip.png")
@@ -87,10 +89,12 @@ print(sorted({HEAVY} & set(sys.modules)), "onnxruntime" in sys.modules)
 """
 
 
-def test_a_whole_generation_loads_no_torch_and_no_onnx(mini_bundle: Path, tmp_path: Path):
-    done = run_python("-c", GENERATION, mini_bundle, tmp_path)
+def test_a_whole_generation_loads_no_torch_and_no_onnx(bundle_copy: Path, tmp_path: Path):
+    lora, output = unet_lora(tmp_path / "rain.safetensors"), tmp_path / "output"
+    output.mkdir()
+    done = run_python("-c", GENERATION, add_parameters(bundle_copy), output, lora)
     assert (done.code, done.out) == (0, "[] True\n"), done.err
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.png", "clip.wav"]
+    assert sorted(path.name for path in output.iterdir()) == ["clip.png", "clip.wav"]
 
 
 def test_import_loads_no_engine_library():

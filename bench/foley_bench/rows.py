@@ -9,19 +9,41 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-LIBRARIES: Final = ("foley", "onnxruntime", "torch", "diffusers", "numpy")
+LIBRARIES: Final = (
+    "foley",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "tensorrt",
+    "torch",
+    "diffusers",
+    "transformers",
+    "numpy",
+)
 
 
-def row(name: str, configuration: dict[str, Any], figures: dict[str, Any]) -> dict[str, Any]:
-    """Put a measurement beside the commit, machine and versions that it holds for."""
+def row(
+    name: str,
+    configuration: dict[str, Any],
+    figures: dict[str, Any],
+    *,
+    fidelity: dict[str, float] | None = None,
+    method: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Put a measurement beside the commit, machine and versions that it holds for.
+
+    `configuration` says what was measured: rows that have it in common are of the same thing. `method` says how and
+    with what. `fidelity` is the decibels of the same build against torch, by graph.
+    """
+    told = {"fidelity": fidelity, "method": method}
     return {
         "name": name,
         "date": datetime.now(UTC).date().isoformat(),
         "commit": _commit(),
         "machine": machine(),
-        "versions": {library: _version(library) for library in LIBRARIES},
+        "versions": {library: version for library in LIBRARIES if (version := _version(library))},
         "configuration": configuration,
         "figures": figures,
+        **{part: value for part, value in told.items() if value is not None},
     }
 
 

@@ -130,12 +130,19 @@ class Host(Protocol):
     ) -> None: ...
 
 
-def check_shapes(graph: Path, specs: dict[str, TensorSpec], shapes: dict[str, Shape]) -> None:
-    """Compare shapes with a graph's own before anything is allocated.
+def check_shapes(
+    graph: Path, inputs: dict[str, TensorSpec], outputs: dict[str, TensorSpec], shapes: dict[str, Shape]
+) -> None:
+    """Compare shapes of all inputs, and of some outputs, with a graph's own before anything is allocated.
 
     Raises:
-        EngineError: a tensor is unknown, or an axis departs from the graph's or from another axis of the same name.
+        EngineError: an input has no shape, a tensor is unknown, or an axis departs from the graph's or from another
+            axis of the same name.
     """
+    missing = [str(spec) for spec in inputs.values() if spec.name not in shapes]
+    if missing:
+        raise EngineError(f"{graph.name}: no shape for {'; '.join(missing)}")
+    specs = {**inputs, **outputs}
     sizes: dict[str, tuple[int, str]] = {}
     for name, shape in shapes.items():
         spec = specs.get(name)

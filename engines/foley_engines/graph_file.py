@@ -24,6 +24,8 @@ class Spelling:
     """Digest of the graph without its weights' values; None: of the whole file, which small weights are part of."""
     sha256: str | None = None
     """Digest of the file, where it is known already."""
+    fused: Mapping[str, int] = field(default_factory=dict)
+    """Fused operators in it, and how many: an engine that runs fewer is refused."""
 
     @cached_property
     def digest(self) -> str:
@@ -54,6 +56,9 @@ class GraphFile:
     """Gives inputs and the outputs that torch computed from them."""
     example: Callable[[Mapping[str, int]], Arrays] | None = None
     """Gives inputs of other sizes of the symbols, for engines that cannot take the golden ones."""
+    refit_only: bool = False
+    """Whether plans may only be refitted with these weights, which are in use for a while: no plan is built with them.
+    """
     profile: Callable[[Mapping[str, int]], Profile] = exactly
     """Gives what an engine is built for when these sizes are asked for and nothing was built before."""
 

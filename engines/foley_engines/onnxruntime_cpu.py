@@ -1,7 +1,7 @@
 """Run a graph with ONNX Runtime on the CPU, its inputs and outputs bound once to fixed memory."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -12,10 +12,13 @@ import numpy as np
 from foley_engines.base import DTYPES, Array, Buffer, Shape, TensorSpec, check_shapes
 from foley_engines.errors import EngineError, EngineUnavailableError
 from foley_engines.graph_file import GraphFile
+from foley_engines.onnxruntime_assignment import RECORD, check_fused, check_provider, operators_of
 from foley_engines.pool import SessionPool
 from foley_engines.setups import CpuSetup
 
 PROVIDER = "CPUExecutionProvider"
+TELLS_ALL = (1, 31)
+"""The first release of which we know that it names all operators that the CPU runs."""
 ONNX_TYPES = {"tensor(float)": "float32", "tensor(int64)": "int64"}
 
 
@@ -40,8 +43,15 @@ def import_library() -> Any:  # noqa: ANN401 — a module without types
 class CpuEngine:
     """A graph loaded into ONNX Runtime's CPU provider."""
 
-    def __init__(self, graph: Path, *, threads: int | None = None, optimise: bool = True) -> None:
-        """Load `graph`.
+    def __init__(
+        self,
+        graph: Path,
+        *,
+        threads: int | None = None,
+        optimise: bool = True,
+        fused: Mapping[str, int] | None = None,
+    ) -> None:
+        """Load `graph`, which holds so many of each of these `fused` operators.
 
         `threads` is the number of cores that one operator uses (None: all physical cores). Without `optimise` the
         weights are not laid out anew for the processor: the graph loads several times faster and runs about a tenth
@@ -49,12 +59,14 @@ class CpuEngine:
 
         Raises:
             EngineUnavailableError: ONNX Runtime is not installed.
-            EngineError: the graph does not load, or another provider than the CPU's would run it.
+            EngineError: the graph does not load, another provider than the CPU's would run it, or fewer fused operators
+                are run.
         """
         self._library = import_library()
         self.graph = graph
         self._session = _load(self._library, graph, threads, optimise=optimise)
-        _check_provider(graph, self._session.get_providers())
+        check_provider(graph, self._session, PROVIDER)
+        self._check_fused(fused or {})
         self.inputs = {node.name: spec_of(node) for node in self._session.get_inputs()}
         self.outputs = {node.name: spec_of(node) for node in self._session.get_outputs()}
         self._pool: SessionPool[CpuSession] = SessionPool()
@@ -65,10 +77,7 @@ class CpuEngine:
         Raises:
             EngineError: an input's shape is missing, or a shape is not the graph's.
         """
-        missing = [str(spec) for spec in self.inputs.values() if spec.name not in shapes]
-        if missing:
-            raise EngineError(f"{self.graph.name}: no shape for {'; '.join(missing)}")
-        check_shapes(self.graph, {**self.inputs, **self.outputs}, shapes)
+        check_shapes(self.graph, self.inputs, self.outputs, shapes)
         return self._pool.take(shapes, lambda: self._make(shapes))
 
     def fit(self, shapes: dict[str, Shape], growable: Sequence[str] = ()) -> dict[str, Shape]:  # noqa: ARG002
@@ -82,6 +91,11 @@ class CpuEngine:
         """Free the graph's memory."""
         self._pool.close()
         self._session = None
+
+    def _check_fused(self, fused: Mapping[str, int]) -> None:
+        operators = operators_of(self._session) if fused and _tells_all(self._library) else None
+        if operators is not None:
+            check_fused(self.graph, operators, PROVIDER, fused)
 
     def _make(self, shapes: dict[str, Shape]) -> "CpuSession":
         specs, back = {**self.inputs, **self.outputs}, partial(self._pool.give, shapes)
@@ -262,6 +276,7 @@ def _load(library: Any, graph: Path, threads: int | None, *, optimise: bool) -> 
     options = library.SessionOptions()
     options.log_severity_level = 3  # errors; they reach the caller as exceptions
     options.intra_op_num_threads = threads or 0
+    options.add_session_config_entry(RECORD, "1")
     levels = library.GraphOptimizationLevel
     options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimise else levels.ORT_ENABLE_EXTENDED
     try:
@@ -272,9 +287,12 @@ def _load(library: Any, graph: Path, threads: int | None, *, optimise: bool) -> 
         ) from error
 
 
-def _check_provider(graph: Path, providers: list[str]) -> None:
-    if providers[:1] != [PROVIDER]:
-        raise EngineError(f"{graph.name}: asked for {PROVIDER}, onnxruntime took {', '.join(providers) or 'none'}")
+def _tells_all(library: Any) -> bool:  # noqa: ANN401
+    """Say whether a release names all that the CPU runs: early ones leave half operators out that it computes in full.
+
+    Those are assigned to it after the graph is partitioned (onnxruntime's pull request 28268).
+    """
+    return tuple(map(int, library.__version__.split(".")[:2])) >= TELLS_ALL
 
 
 def spec_of(node: Any) -> TensorSpec:  # noqa: ANN401
@@ -313,8 +331,8 @@ class CpuHost:
         Raises:
             EngineError: it does not load.
         """
-        file = graph.spellings.get("cpu", graph.standard).path
-        engine = CpuEngine(file, threads=self._setup.threads, optimise=self._setup.optimise)
+        spelling, setup = graph.spellings.get("cpu", graph.standard), self._setup
+        engine = CpuEngine(spelling.path, threads=setup.threads, optimise=setup.optimise, fused=spelling.fused)
         self._engines.append(engine)
         return engine
 

@@ -25,10 +25,11 @@ from foley_export.golden import Recording, record, write_recording
 from foley_export.half_weights import narrow, round_to_half
 from foley_export.lora import Lora
 from foley_export.model import Axes, GraphPlan, Model
+from foley_export.parameters import write_parameters
 from foley_export.precision.lower import lower
 from foley_export.precision.measure import Sample
 from foley_export.precision.operators import HalfPrecision
-from foley_export.spellings import check_spellings, store_spellings
+from foley_export.spellings import check_spellings, count_fused, store_spellings
 from foley_export.storage import WeightsFile
 from foley_export.structure import structure_digest
 from foley_export.systems import read_model
@@ -189,7 +190,11 @@ def _finished(
     engines = store_spellings(traced, precisions[0], workshop.folder / GRAPHS / plan.name)
     gc.collect()
     graph = _graph(plan, precisions, {engine: f"{GRAPHS}/{file}" for engine, file in engines.items()}, recording)
-    graph = msgspec.structs.replace(graph, structures=_structures(graph, workshop.folder))
+    structures, fused = _structures(graph, workshop.folder), count_fused(graph, workshop.folder)
+    graph = msgspec.structs.replace(graph, structures=structures, fused=fused)
+    if plan.lora_prefixes:
+        graph = msgspec.structs.replace(graph, parameters=f"{GRAPHS}/{plan.name}.parameters.json")
+        write_parameters(traced, plan.lora_prefixes, workshop.folder / str(graph.parameters))
     workshop.tell(plan.name, "checking against torch")
     report = check_spellings(plan.name, graph, workshop.folder, recording)
     if report.passed:

@@ -16,6 +16,8 @@ from foley.errors import CheckpointError
 
 LEAST_ELEMENTS: Final = 256
 """Smaller tensors save nothing worth a node, and stay float32."""
+STORED_IN_HALF: Final = ".half"
+"""What follows a weight's name where its half initializer stands behind a cast."""
 
 
 def round_to_half(component: str, module: nn.Module) -> None:
@@ -66,9 +68,9 @@ def _exact_half(value: ir.Value) -> NDArray[np.float16] | None:
 def _widened(graph: ir.Graph, value: ir.Value, half: NDArray[np.float16]) -> ir.Node:
     """Put a float16 initializer and a cast, not yet in the graph, in an initializer's place; give the cast."""
     name = str(value.name)
-    tensor = ir.tensor(half, name=f"{name}.half")
+    tensor = ir.tensor(half, name=f"{name}{STORED_IN_HALF}")
     stored = ir.Value(
-        name=f"{name}.half", shape=ir.Shape(half.shape), type=ir.TensorType(tensor.dtype), const_value=tensor
+        name=tensor.name, shape=ir.Shape(half.shape), type=ir.TensorType(tensor.dtype), const_value=tensor
     )
     cast = ir.node("Cast", [stored], {"to": ir.DataType.FLOAT}, name=f"{name}/widen")
     cast.outputs[0].shape, cast.outputs[0].type = stored.shape, value.type

@@ -47,7 +47,7 @@ def lora_parts(lora: Lora) -> set[str]:
     Raises:
         CheckpointError: the file is unreadable or holds neither.
     """
-    state, _ = _read(lora)
+    state, _, _ = _read(lora)
     found = {part for part in ("unet", "text_encoder") if any(name.startswith(f"{part}.") for name in state)}
     if not found:
         raise CheckpointError(
@@ -57,20 +57,26 @@ def lora_parts(lora: Lora) -> set[str]:
     return found
 
 
-def _read(lora: Lora) -> tuple[dict[str, Any], dict[str, Any] | None]:
+Content = tuple[dict[str, Any], dict[str, Any] | None, dict[str, Any] | None]
+"""Tensors by name, alphas that stand among them, and settings of the file's header, alphas and ranks."""
+
+
+def _read(lora: Lora) -> Content:
     if lora.file.suffix != ".safetensors" or not lora.file.is_file():
         raise CheckpointError(
             f"--lora {lora.file} is no .safetensors file; give the file of a LoRA in diffusers' format"
         )
     try:
-        state, alphas = StableDiffusionLoraLoaderMixin.lora_state_dict(str(lora.file), local_files_only=True)
+        content: Content = StableDiffusionLoraLoaderMixin.lora_state_dict(
+            str(lora.file), local_files_only=True, return_lora_metadata=True
+        )
     except Exception as error:  # diffusers raises many kinds for one unreadable file
         raise CheckpointError(f"--lora {lora.file} cannot be read: {' '.join(str(error).split())}") from error
-    return state, alphas
+    return content
 
 
 def _fuse(module: nn.Module, lora: Lora, part: str) -> int:
-    state, alphas = _read(lora)
+    state, alphas, settings = _read(lora)
     own = {name: value for name, value in state.items() if name.startswith(f"{part}.")}
     if not own:
         return 0
@@ -78,15 +84,21 @@ def _fuse(module: nn.Module, lora: Lora, part: str) -> int:
     if part == "text_encoder":
         load = StableDiffusionLoraLoaderMixin.load_lora_into_text_encoder
     try:
-        load(own, alphas, module)
+        load(own, alphas, module, metadata=settings)
         merged = _merge(module, lora.scale)
     except (RuntimeError, ValueError, KeyError) as error:
         raise CheckpointError(f"--lora {lora.file} does not fit the {part}: {' '.join(str(error).split())}") from error
-    wanted = {name.removeprefix(f"{part}.").partition(".lora")[0] for name in own}
+    wanted = {_layer(name.removeprefix(f"{part}."), module) for name in own}
     absent = sorted(wanted - merged)
     if absent:
         raise CheckpointError(f"--lora {lora.file} changes {part}.{absent[0]}, which this model does not have")
     return len(own)
+
+
+def _layer(name: str, module: nn.Module) -> str:
+    """Give the layer that a tensor's name is of; transformers took `text_model.` out of its CLIP in version 5."""
+    layer = name.partition(".lora")[0]
+    return layer if hasattr(module, "text_model") else layer.removeprefix("text_model.")
 
 
 def _merge(module: nn.Module, scale: float) -> set[str]:

@@ -31,6 +31,9 @@ class GraphPlan:
     half: bool = True
     """False where float16 overflows for some inputs and measuring a few would prove nothing: the graph stays float32 in
     an fp16 bundle."""
+    lora_prefixes: dict[str, str] = field(default_factory=dict)
+    """Beginning of the names of modules that a LoRA may change → what LoRA files in diffusers' format have in its
+    place; the first that fits counts."""
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ def denoise_plan(load_unet: Callable[[], nn.Module], latents: LatentSpace, lengt
         outputs={contract.NEXT_STATE: (*clips, channels, bins, columns)},
         example=partial(_example_step, latents, length, width),
         calibration=lambda: [_calibration_step(latents, length, width, pair) for pair in CALIBRATION_TIMESTEPS],
+        lora_prefixes={"unet.": "unet."},
     )
 
 

@@ -1,5 +1,6 @@
 """One traced graph in every spelling over one weights file, and each spelling checked against torch."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Final
 
@@ -8,7 +9,7 @@ import onnx_ir as ir
 import foley_engines
 from foley.manifest import Graph, Precision
 from foley.verify import GraphReport, compare
-from foley_export.dialect import attention_nodes, to_onnx_attention, to_standard_onnx
+from foley_export.dialect import CONTRIB, attention_nodes, to_onnx_attention, to_standard_onnx
 from foley_export.golden import Recording
 from foley_export.precision.emulate import emulate, emulated
 from foley_export.storage import WeightsFile, save_graph
@@ -59,6 +60,18 @@ def _save(traced: ir.Model, engine: str, path: Path) -> None:
     spelt = traced.clone()
     to_onnx_attention(spelt)
     save_graph(spelt, path)
+
+
+def count_fused(graph: Graph, folder: Path) -> dict[str, dict[str, int]]:
+    """Count the fused operators of each spelling that has any, by operator."""
+    files = dict.fromkeys((graph.file, *graph.engines.values()))
+    counts = {file: Counter(filter(None, map(_fused, ir.load(folder / file).graph))) for file in files}
+    return {file: dict(found) for file, found in counts.items() if found}
+
+
+def _fused(node: ir.Node) -> str | None:
+    """Give the operator of a node that stands for several standard ones: ONNX Runtime's own, or `Attention`."""
+    return node.op_type if node.domain == CONTRIB or (node.domain, node.op_type) == ("", "Attention") else None
 
 
 def check_spellings(name: str, graph: Graph, folder: Path, recording: Recording) -> GraphReport:

@@ -14,6 +14,7 @@ from torch.export import Dim
 
 from foley_export.attention import OneNodeAttention
 from foley_export.model import Axes, GraphPlan
+from foley_export.parameters import name_transposed
 
 OPSET: Final = 20
 """The newest in which normalisations are traced to the InstanceNormalization form, ONNX Runtime's fastest on CPUs."""
@@ -41,9 +42,12 @@ def trace(plan: GraphPlan, module: nn.Module) -> ir.Model:
             output_names=list(plan.outputs),
             dynamic_shapes=_dynamic_shapes(plan),
             verbose=False,
+            optimize=False,
         )
-    if program is None:
-        raise RuntimeError(f"torch.onnx.export gave nothing for {plan.name}")
+        if program is None:
+            raise RuntimeError(f"torch.onnx.export gave nothing for {plan.name}")
+        name_transposed(program.model.graph)
+        program.optimize()
     return _named_axes(program.model, plan)
 
 

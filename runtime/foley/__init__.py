@@ -13,6 +13,7 @@ from foley.bundle import Bundle, load_bundle
 from foley.clip import Clip, Timings
 from foley.denoise import Step
 from foley.errors import FoleyError
+from foley.loras import Lora
 from foley.pipeline import Generation, Pipeline, load
 from foley.prompt import Part, PromptTruncatedWarning
 from foley.request import NegativeIgnoredWarning, Request
@@ -31,6 +32,7 @@ __all__ = [
     "FoleyError",
     "Generation",
     "GraphReport",
+    "Lora",
     "NegativeIgnoredWarning",
     "Part",
     "Pipeline",

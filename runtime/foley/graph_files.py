@@ -1,6 +1,7 @@
 """A bundle's graphs as engines take them: files and digests, and inputs to verify an engine with."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Final, cast
 
@@ -10,6 +11,7 @@ from foley import contract
 from foley.build_profiles import profile_for
 from foley.bundle import Bundle
 from foley.floors import SNR_FLOOR_DB
+from foley.loras import Overlay
 from foley.manifest import Graph, Tensor
 from foley_engines import Array, GraphFile, Spelling, TensorSpec
 from foley_engines.profiles import split_axis
@@ -19,13 +21,18 @@ Arrays = Mapping[str, Array]
 EXAMPLE_SEED: Final = 20240517
 
 
-def graph_file(bundle: Bundle, name: str) -> GraphFile:
-    """Describe a graph of a bundle to engines.
+def graph_file(bundle: Bundle, name: str, overlay: Overlay | None = None) -> GraphFile:
+    """Describe a graph of a bundle to engines, with LoRAs where an overlay holds its files.
 
     Raises:
         BundleError: the bundle has no such graph.
     """
     graph = bundle.graph(name)
+    plain = _plain_file(bundle, name, graph)
+    return plain if overlay is None or not overlay.covers(graph) else _with_loras(plain, bundle, graph, overlay)
+
+
+def _plain_file(bundle: Bundle, name: str, graph: Graph) -> GraphFile:
     return GraphFile(
         name=name,
         folder=bundle.folder,
@@ -41,8 +48,26 @@ def graph_file(bundle: Bundle, name: str) -> GraphFile:
     )
 
 
+def _with_loras(plain: GraphFile, bundle: Bundle, graph: Graph, overlay: Overlay) -> GraphFile:
+    """Point a graph to an overlay's files; plans stay in the bundle, and torch recorded nothing of these weights."""
+
+    def moved(spelling: Spelling) -> Spelling:
+        return replace(spelling, path=overlay.folder / spelling.path.relative_to(bundle.folder))
+
+    return replace(
+        plain,
+        standard=moved(plain.standard),
+        spellings={engine: moved(spelling) for engine, spelling in plain.spellings.items()},
+        weights=overlay.folder / graph.weights,
+        weights_sha256=overlay.weights[graph.weights],
+        golden=None,
+        refit_only=True,
+    )
+
+
 def _spelling(bundle: Bundle, graph: Graph, file: str) -> Spelling:
-    return Spelling(bundle.folder / file, graph.structures.get(file), bundle.manifest.files[file].sha256)
+    sha256, fused = bundle.manifest.files[file].sha256, graph.fused.get(file, {})
+    return Spelling(bundle.folder / file, graph.structures.get(file), sha256, fused)
 
 
 def _specs(tensors: tuple[Tensor, ...]) -> tuple[TensorSpec, ...]:

@@ -119,6 +119,8 @@ class Graph(Facts, frozen=True, kw_only=True):
     """Standard ONNX operators only."""
     weights: RelativePath
     """External weights; several graphs may share the file."""
+    parameters: RelativePath | None = None
+    """Where in `weights` the matrices lie that a LoRA may change; None where a bundle does not say."""
     engines: dict[str, RelativePath] = {}
     """Spellings of the same graph for one engine each, over the same weights."""
     precision: Precision
@@ -129,6 +131,8 @@ class Graph(Facts, frozen=True, kw_only=True):
     structures: dict[RelativePath, Sha256] = {}
     """Digest of each of `file` and `engines` without its weights' values: equal ones may share an engine that is
     refitted."""
+    fused: dict[RelativePath, dict[str, Positive]] = {}
+    """Fused operators of each spelling that has any, and how many: an engine that runs fewer is refused."""
     float32_nodes: tuple[str, ...] = ()
     """Nodes of a half graph that measuring at export kept in float32; those that always are (export/README.md) are not
     named."""
@@ -217,4 +221,5 @@ def _check_references(manifest: Manifest, place: str) -> None:
 
 
 def _files(graph: Graph) -> tuple[str, ...]:
-    return (graph.file, graph.weights, graph.golden, *graph.engines.values())
+    own = (graph.file, graph.weights, graph.golden, *graph.engines.values())
+    return own if graph.parameters is None else (*own, graph.parameters)

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,14 +19,17 @@ from foley.contract import DENOISE_STEP, LATENT_DECODER, LATENTS, MEL, VOCODER, 
 from foley.demo_bundle import demo_bundle
 from foley.denoise import GROWABLE, Batch, Latents, Slot, Step
 from foley.errors import EngineError, RequestError
+from foley.gate import Gate
 from foley.graph_files import graph_file
 from foley.guidance import Conditioning, Row, guide
+from foley.loras import Lora, Overlay, write_overlay
 from foley.noise import NoiseStream
 from foley.prompt import Part, Prompt, PromptEncoder
 from foley.request import Knobs, Request, make_request
 from foley.samplers import sampler_table
 from foley_engines import Engine, Host, Setup, open_host
 from foley_engines.registry import check_engine, engine_of, setup_of
+from foley_engines.setups import Tell, tell_nobody
 
 OnStep = Callable[[Step], None]
 
@@ -34,12 +37,19 @@ OnStep = Callable[[Step], None]
 class Pipeline:
     """A bundle's graphs in one engine. Graphs are loaded when they are first needed, and freed by `close`."""
 
-    def __init__(self, bundle: Bundle, *, engine: str | Setup = "cpu", threads: int | None = None) -> None:
-        """Take a loaded bundle, and an engine's name or its setup.
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        engine: str | Setup = "cpu",
+        threads: int | None = None,
+        loras: Sequence[Lora] = (),
+    ) -> None:
+        """Take a loaded bundle, an engine's name or its setup, and what `use_loras` takes.
 
         Raises:
             EngineUnavailableError: the engine cannot run here, or not this bundle; the message says what would help.
-            UsageError: `threads` is given for another engine than the CPU's, or out of range.
+            UsageError: `threads` is given for another engine than the CPU's, or out of range; or as `use_loras`.
         """
         setup = setup_of(engine, threads)
         bundle.check_engine(engine_of(setup).name)
@@ -47,6 +57,32 @@ class Pipeline:
         self._host: Host = open_host(setup)
         self._engines: dict[str, Engine] = {}
         self._loading = threading.Lock()
+        self._gate = Gate()
+        self._overlay: Overlay | None = None
+        self.loras: tuple[Lora, ...] = ()
+        """What `use_loras` was given last."""
+        with _closed_on_error(self):
+            self.use_loras(loras)
+
+    def use_loras(self, loras: Sequence[Lora], *, tell: Tell = tell_nobody) -> None:
+        """Generate with these LoRAs in the weights, and no others, from now on; with none, as exported, bit for bit.
+
+        Weights are always computed from the bundle's own and written to a temporary folder, which takes as much room as
+        the weights of the graphs that change; `tell` hears of it. Those graphs are loaded again when they are next
+        needed. A `Generation` that was started before stops with an error at its next step.
+
+        Raises:
+            BundleError: the bundle does not say where its matrices lie.
+            UsageError: a LoRA cannot be read or does not fit, or there is no room; the pipeline is as it was then.
+        """
+        chosen = tuple(loras)
+        overlay = write_overlay(self.bundle, chosen, tell)
+        with self._gate.alone(), self._loading:
+            former, self._overlay, self.loras = self._overlay, overlay, chosen
+            for each in (former, overlay):
+                self._forget(each.graphs(self.bundle) if each is not None else [])
+        if former is not None:
+            former.close()
 
     def generate(
         self,
@@ -119,8 +155,17 @@ class Pipeline:
         """Give a graph, loaded."""
         with self._loading:
             if name not in self._engines:
-                self._engines[name] = self._host.open(graph_file(self.bundle, name))
+                self._engines[name] = self._host.open(graph_file(self.bundle, name, self._overlay))
             return self._engines[name]
+
+    @contextmanager
+    def steady(self) -> Iterator[Overlay | None]:
+        """Keep the weights as they are while the block runs; gives what tells them from others.
+
+        `use_loras` waits for it, so the block must not call that.
+        """
+        with self._gate.passing():
+            yield self._overlay
 
     @cached_property
     def prompts(self) -> PromptEncoder:
@@ -134,6 +179,8 @@ class Pipeline:
         self.__dict__.pop("prompts", None)
         self._engines.clear()
         self._host.close()
+        if self._overlay is not None:
+            self._overlay.close()
 
     def __enter__(self) -> Self:
         return self
@@ -142,6 +189,14 @@ class Pipeline:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _forget(self, graphs: Sequence[str]) -> None:
+        """Close graphs, where they are loaded; and let prompts be encoded anew, where one of them encodes."""
+        for name in graphs:
+            if name in self._engines:
+                self._engines.pop(name).close()
+        if any(encoder.graph in graphs for encoder in self.bundle.manifest.conditioning.encoders):
+            self.__dict__.pop("prompts", None)
 
     def _run_one(self, graph: str, given: str, wanted: str, value: NDArray[np.float32]) -> NDArray[np.float32]:
         session = self.graph(graph).bind(**{given: (1, *value.shape)})
@@ -178,10 +233,11 @@ class Generation:
         columns = request.columns(manifest.latents, manifest.audio)
         self._shape = manifest.latents.shape(columns)
         self._check_latents(latents)
-        begin = time.perf_counter()
-        self._slots = self._make_slots(latents)
-        self._encode_ms = _since(begin)
-        self._batches = self._arranged()
+        with pipeline.steady() as self._weights:
+            begin = time.perf_counter()
+            self._slots = self._make_slots(latents)
+            self._encode_ms = _since(begin)
+            self._batches = self._arranged()
         self._denoise_ms: list[float] = []
         self._steps = self._denoise()
 
@@ -193,7 +249,8 @@ class Generation:
     def __iter__(self) -> Iterator[Step]:
         """Denoise, batch after batch, or go on where an earlier loop stopped.
 
-        Each `Step` counts over the whole request.
+        Each `Step` counts over the whole request. A step raises RequestError where the pipeline's LoRAs were changed
+        after the generation was started.
         """
         return self._steps
 
@@ -210,12 +267,20 @@ class Generation:
         done = 0
         for batch in self._batches:
             self._denoise_ms.append(0.0)
-            begin = time.perf_counter()
-            for _ in batch:
-                self._denoise_ms[-1] += _since(begin)
+            steps = iter(batch)
+            for _ in self._table.timesteps:
+                self._advance(steps)
                 done += 1
                 yield Step(done, self.total_steps, batch)
-                begin = time.perf_counter()
+
+    def _advance(self, steps: Iterator[Step]) -> None:
+        """Go one step with the weights that the generation was started with."""
+        with self._pipeline.steady() as weights:
+            if weights is not self._weights:
+                raise RequestError("the pipeline's LoRAs were changed after this generation was started; start it anew")
+            begin = time.perf_counter()
+            next(steps)
+            self._denoise_ms[-1] += _since(begin)
 
     def clips(self) -> list[Clip]:
         """Decode and vocode the finished latents.
@@ -280,22 +345,33 @@ def load(
     *,
     engine: str | Setup = "cpu",
     threads: int | None = None,
+    loras: Sequence[Lora] = (),
     verify_files: bool = True,
 ) -> Pipeline:
     """Load a bundle for an engine; without one, the demo bundle.
 
     `engine` is "cpu", "cuda", "tensorrt", or a setup of one that says more, such as `foley_engines.TensorRtSetup`.
-    `threads` is the number of cores for one operator on the CPU (None: all); `verify_files=False` skips the digests of
-    the files.
+    `threads` is the number of cores for one operator on the CPU (None: all); `loras` are put into the weights, as by
+    `Pipeline.use_loras`; `verify_files=False` skips the digests of the files.
 
     Raises:
         BundleError: the bundle is missing, damaged or newer than this foley.
         EngineUnavailableError: the engine cannot run here; the message says what to install.
-        UsageError: `threads` is given for another engine than the CPU's, or out of range.
+        UsageError: `threads` is given for another engine than the CPU's, or out of range; or a LoRA does not fit.
     """
     check_engine(engine)
     folder = demo_bundle() if bundle is None else bundle
-    return Pipeline(load_bundle(folder, verify_files=verify_files), engine=engine, threads=threads)
+    return Pipeline(load_bundle(folder, verify_files=verify_files), engine=engine, threads=threads, loras=loras)
+
+
+@contextmanager
+def _closed_on_error(pipeline: Pipeline) -> Iterator[None]:
+    """Close a pipeline where the block fails: nobody gets it then."""
+    try:
+        yield
+    except BaseException:
+        pipeline.close()
+        raise
 
 
 def _check_finite(latents: Latents, mel: NDArray[np.float32], samples: NDArray[np.float32]) -> None:

@@ -1,15 +1,27 @@
 """What only the CPU engine promises: its outputs live in numpy arrays, and a run is done when it returns."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
+from onnx import parser
+from support.attention_graph import attention_spelling
 from support.mini_bundle import save_graph
 from support.sum_graph import SHAPES, SUM, X, write_inputs, write_sum_graph
 
+from foley_engines import GraphFile, open_host
 from foley_engines.errors import EngineError
 from foley_engines.onnxruntime_cpu import CpuEngine, CpuSession
+
+HALF = """<ir_version: 9, opset_import: ["" : 20, "com.microsoft" : 1]>
+half (float[B,L,8] x) => (float[B,L,8] y) {
+    h = Cast <to = 10> (x)
+    a = com.microsoft.MultiHeadAttention <num_heads = 2> (h, h, h)
+    y = Cast <to = 1> (a)
+}"""
 
 
 @pytest.fixture
@@ -106,3 +118,34 @@ def test_the_shape_of_an_output_follows_each_run(tmp_path: Path):
         session = engine.bind(x=(1, 2), y=(3, 2))
         session.run()
         assert session["z"].read().shape == session["z"].shape == (4, 2)
+
+
+def test_as_many_fused_operators_as_were_written_run(tmp_path: Path):
+    with open_host("cpu") as host:
+        assert host.open(GraphFile("attention", attention_spelling(tmp_path))).inputs
+
+
+def test_fewer_fused_operators_than_were_written_are_an_error(tmp_path: Path):
+    with open_host("cpu") as host, pytest.raises(EngineError) as caught:
+        host.open(GraphFile("attention", attention_spelling(tmp_path, count=3)))
+    assert str(caught.value) == (
+        "attention.onnx: CPUExecutionProvider runs 2 × MultiHeadAttention, expected 3: this onnxruntime has no kernel "
+        "for the others; update it, or export the bundle with another --precision"
+    )
+
+
+@pytest.mark.parametrize(("version", "asked"), [("1.30.4", False), ("1.31.0", True), ("2.0.1", True)])
+def test_a_release_that_may_leave_operators_out_is_not_asked(tmp_path: Path, monkeypatch, version: str, asked: bool):
+    """Half operators that the CPU computes in float32 would be missing."""
+    monkeypatch.setattr(onnxruntime, "__version__", version)
+    spelling = attention_spelling(tmp_path, count=3)
+    with pytest.raises(EngineError, match="expected 3") if asked else nullcontext():
+        CpuEngine(spelling.path, threads=1, fused=spelling.fused).close()
+
+
+def test_half_operators_are_named_too(tmp_path: Path):
+    """What the release that is installed has to do for `TELLS_ALL`."""
+    file = tmp_path / "half.onnx"
+    file.write_bytes(parser.parse_model(HALF).SerializeToString())
+    with CpuEngine(file, threads=1, fused={"MultiHeadAttention": 1}) as engine:
+        assert engine.inputs

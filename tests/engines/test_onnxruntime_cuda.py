@@ -1,10 +1,12 @@
 """ONNX Runtime on CUDA: what it is asked for, one CUDA graph for each set of addresses, and nothing left to the CPU."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from support.attention_graph import ATTENTION, attention_spelling
 from support.mini_bundle import save_graph
 from support.nvidia.fake_onnxruntime import Behaviour, FakeOnnxRuntime, installed_onnxruntime
 from support.nvidia.install import Fakes
@@ -13,7 +15,7 @@ from support.sum_graph import SHAPES, SUM, WEIGHT, X, Y, sum_graph, write_inputs
 import foley
 from foley_engines import CudaSetup, GraphFile, Host, Spelling, open_host
 from foley_engines.errors import EngineError
-from foley_engines.onnxruntime_cuda import HEAVY
+from foley_engines.onnxruntime_assignment import HEAVY
 
 
 @pytest.fixture
@@ -180,6 +182,41 @@ def test_operators_that_compute_shapes_belong_on_the_cpu(host, graph: GraphFile)
 @pytest.mark.parametrize("behaviour", [Behaviour(tells=False, on_cpu=("Conv",))])
 def test_a_release_that_does_not_tell_is_not_asked(host, graph: GraphFile):
     assert host.open(graph).inputs
+
+
+def test_as_many_fused_operators_as_were_written_run(host, tmp_path: Path):
+    assert host.open(GraphFile("attention", attention_spelling(tmp_path))).inputs
+
+
+@pytest.mark.parametrize("behaviour", [Behaviour(apart=(ATTENTION,))])
+def test_a_fused_operator_that_is_taken_apart_is_an_error(host, tmp_path: Path):
+    """It would be found in no other provider either."""
+    with pytest.raises(EngineError) as caught:
+        host.open(GraphFile("attention", attention_spelling(tmp_path)))
+    assert str(caught.value) == (
+        "attention.onnx: CUDAExecutionProvider runs 1 × MultiHeadAttention, expected 2: this onnxruntime has no kernel "
+        "for the others; update it, or export the bundle with another --precision"
+    )
+
+
+@pytest.mark.parametrize("behaviour", [Behaviour(apart=(ATTENTION, ATTENTION))])
+def test_no_fused_operator_at_all_is_an_error(host, tmp_path: Path):
+    with pytest.raises(EngineError, match="runs 0 × MultiHeadAttention, expected 2"):
+        host.open(GraphFile("attention", attention_spelling(tmp_path)))
+
+
+@pytest.mark.parametrize("behaviour", [Behaviour(apart=(ATTENTION,))])
+def test_the_fused_operators_of_the_spelling_that_is_taken_count(host, tmp_path: Path):
+    spelling = attention_spelling(tmp_path)
+    unfused = replace(spelling, fused={})
+    assert host.open(GraphFile("attention", spelling, {"cuda": unfused})).inputs
+    with pytest.raises(EngineError, match="expected 2"):
+        host.open(GraphFile("attention", unfused, {"cpu": spelling}))
+
+
+@pytest.mark.parametrize("behaviour", [Behaviour(tells=False, apart=(ATTENTION,))])
+def test_a_release_that_does_not_tell_is_not_asked_for_fused_operators(host, tmp_path: Path):
+    assert host.open(GraphFile("attention", attention_spelling(tmp_path))).inputs
 
 
 def test_the_spelling_for_cuda_is_taken_then_the_cpus_then_the_standard(host, tmp_path: Path):

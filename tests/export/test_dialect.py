@@ -1,5 +1,7 @@
 """Attention respelt: the same numbers, types that fit, and an opset in which nothing else changed its meaning."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -11,6 +13,7 @@ from foley_export.dialect import ATTENTION_OPSET, to_onnx_attention, to_standard
 from foley_export.precision.check import check_types
 from foley_export.precision.emulate import emulate
 from foley_export.precision.lower import lower
+from foley_export.spellings import count_fused
 from foley_export.trace import OPSET
 
 RNG = np.random.default_rng(2)
@@ -62,6 +65,19 @@ def test_onnx_attention_takes_heads_as_an_axis_and_says_its_scale():
     assert [value.producer().attributes["perm"].value for value in node.inputs] == [(0, 2, 1, 3)] * 3
     assert (len(node.inputs), len(node.outputs)) == (3, 1)
     assert model.opset_imports[""] == ATTENTION_OPSET
+
+
+def test_fused_operators_are_counted_in_each_spelling(tmp_path):
+    """The standard one has none; one that is no engine's own is counted once."""
+    respells = {"cpu": lambda _: 0, "tensorrt": to_onnx_attention, "standard": to_standard_onnx}
+    for name, respell in respells.items():
+        model = parse(TEXT, WEIGHTS)
+        respell(model)
+        ir.save(model, tmp_path / f"{name}.onnx")
+    graph = SimpleNamespace(
+        file="standard.onnx", engines={"cpu": "cpu.onnx", "tensorrt": "tensorrt.onnx", "cuda": "cpu.onnx"}
+    )
+    assert count_fused(graph, tmp_path) == {"cpu.onnx": {"MultiHeadAttention": 1}, "tensorrt.onnx": {"Attention": 1}}
 
 
 @pytest.mark.parametrize("kind", USED)

@@ -186,7 +186,8 @@ def test_precision_of_the_manifest_is_that_of_the_graphs(run, parent, precision)
         (precision, precision, ())
     }
     files = 8 if precision == "bf16" else 4  # with what a CPU computes to hold engines to
-    assert sorted(path.suffix for path in (parent / "bundle/graphs").iterdir()) == [".onnx"] * files + [".weights"] * 4
+    suffixes = [".json"] * 2 + [".onnx"] * files + [".weights"] * 4  # where a LoRA finds layers of U-Net and encoder
+    assert sorted(path.suffix for path in (parent / "bundle/graphs").iterdir()) == suffixes
 
 
 def test_a_graph_below_its_floor_stays_float32(monkeypatch, run, checkpoint, parent):

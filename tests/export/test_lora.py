@@ -1,5 +1,7 @@
 """LoRA weights fused before tracing, against diffusers' own loading and fusing."""
 
+import json
+
 import diffusers
 import pytest
 import torch
@@ -93,6 +95,32 @@ def test_lora_layers_under_their_newer_names(folder, file, tmp_path):
     )
     assert snr_db(expected[0], hidden) > 100
     assert snr_db(expected[1], sample) > 100
+
+
+def test_text_layers_under_their_older_names(folder, file, tmp_path):
+    """Files of before transformers 5 have `text_model.` in them, whatever the installed one calls its layers."""
+    part = "text_encoder."
+    older = {
+        name
+        if not name.startswith(part)
+        else f"{part}text_model.{name.removeprefix(part).removeprefix('text_model.')}": tensor
+        for name, tensor in load_file(file).items()
+    }
+    save_file(older, tmp_path / "older.safetensors")
+    expected = of_modules(modules(folder, Lora(file, 0.5)))
+    got = of_modules(modules(folder, Lora(tmp_path / "older.safetensors", 0.5)))
+    assert all(snr_db(mine, same) > 100 for mine, same in zip(expected, got, strict=True))
+
+
+def test_alpha_in_the_header_counts(folder, file, tmp_path):
+    """What diffusers' training scripts write since 0.34: `lora_alpha` beside `r`, and no alpha among the tensors."""
+    state = {name: tensor for name, tensor in load_file(file).items() if name.startswith("unet.")}
+    settings = {f"unet.{key}": value for key, value in {"r": 4, "lora_alpha": 2, "target_modules": UNET}.items()}
+    save_file(state, tmp_path / "plain.safetensors")
+    save_file(state, tmp_path / "halved.safetensors", {"lora_adapter_metadata": json.dumps(settings)})
+    half = of_modules(modules(folder, Lora(tmp_path / "plain.safetensors", 0.5)))
+    got = of_modules(modules(folder, Lora(tmp_path / "halved.safetensors", 1.0)))
+    assert all(snr_db(expected, mine) > 100 for expected, mine in zip(half, got, strict=True))
 
 
 def test_two_loras_add_up(folder, file):

@@ -58,6 +58,12 @@ def test_every_attention_module_is_one_node_on_the_cpu(bundle):
         assert kinds["com.microsoft", "MultiHeadAttention"] == ATTENTION.get(name, 0)
 
 
+def test_fused_operators_are_counted(bundle):
+    for name, graph in bundle.manifest.graphs.items():
+        kinds = {"cpu": "MultiHeadAttention", "tensorrt": "Attention"}
+        assert graph.fused == {file: {kinds[engine]: ATTENTION[name]} for engine, file in graph.engines.items()}
+
+
 def test_attention_is_onnxs_own_for_tensorrt(bundle):
     """Half bundles only, of the same weights, and strongly typed as all of their graphs are."""
     half = bundle.manifest.precision != "fp32"

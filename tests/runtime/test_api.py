@@ -12,6 +12,7 @@ def test_all_of_foley():
         "FoleyError",
         "Generation",
         "GraphReport",
+        "Lora",
         "NegativeIgnoredWarning",
         "Part",
         "Pipeline",

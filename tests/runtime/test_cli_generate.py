@@ -110,6 +110,7 @@ def test_json_lines_tell_settings_and_timings(generate):
         "negative": None,
         "spacing": None,
         "eta": None,
+        "loras": [],
     }
     assert (second["prompt"], second["seed"]) == ("rain", 1)
     stages = ["text_encoder_ms", "denoise_ms", "latent_decoder_ms", "vocoder_ms"]

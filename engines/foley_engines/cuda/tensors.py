@@ -20,6 +20,7 @@ class DeviceTensors:
             EngineError: the device's memory does not hold them.
         """
         self._graph = graph
+        self.device = device
         self.turns = Turns(device)
         self._buffers: dict[str, CudaBuffer] = {}
         try:

@@ -10,10 +10,12 @@ from typing import Any, Self
 from foley_engines.base import Shape, TensorSpec, check_shapes
 from foley_engines.cuda.device import Device
 from foley_engines.cuda.scratch import Scratch
+from foley_engines.cuda.session import DeviceSession
+from foley_engines.cuda.tensors import DeviceTensors
 from foley_engines.errors import EngineError
 from foley_engines.pool import SessionPool
 from foley_engines.profiles import Profile, admits, breadth, exactly, sizes_in, smallest_fit, span
-from foley_engines.tensorrt.session import Context, TensorRtSession
+from foley_engines.tensorrt.session import Context, PlanRuns
 
 Tensors = tuple[dict[str, TensorSpec], dict[str, TensorSpec]]
 """Inputs and outputs by name."""
@@ -39,10 +41,11 @@ class LoadedPlan:
         self.engine = engine
         self._device = device
         self._make_context = partial(Context, trt, engine, logger, device=device, scratch=scratch, graph=graph)
-        self._make_session = partial(TensorRtSession, device=device, graph=graph.name, specs=specs, captured=captured)
-        self._pool: SessionPool[TensorRtSession] = SessionPool()
+        self._make_tensors = partial(DeviceTensors, device, graph.name, specs)
+        self._make_runs = partial(PlanRuns, device=device, captured=captured)
+        self._pool: SessionPool[DeviceSession] = SessionPool()
 
-    def bind(self, shapes: dict[str, Shape]) -> TensorRtSession:
+    def bind(self, shapes: dict[str, Shape]) -> DeviceSession:
         """Give a session for the inputs' shapes, which the profile admits.
 
         Raises:
@@ -55,10 +58,11 @@ class LoadedPlan:
         self._pool.close()
         self.engine = None
 
-    def _session(self, shapes: dict[str, Shape]) -> TensorRtSession:
+    def _session(self, shapes: dict[str, Shape]) -> DeviceSession:
         with self._device.used():
-            context = self._make_context(shapes=shapes)
-            return self._make_session(context, give_back=partial(self._pool.give, shapes))
+            context: Context = self._make_context(shapes=shapes)
+            tensors, runs = self._make_tensors(context.shapes), self._make_runs(context)
+            return DeviceSession(self._device, tensors, runs, partial(self._pool.give, shapes))
 
 
 Find = Callable[[dict[str, int]], LoadedPlan]
@@ -101,7 +105,7 @@ class TensorRtEngine:
         for shapes in wanted:
             self._plan(self._sizes(shapes))
 
-    def bind(self, **shapes: Shape) -> TensorRtSession:
+    def bind(self, **shapes: Shape) -> DeviceSession:
         """Give a session of these shapes; outputs' shapes follow from the inputs'.
 
         Raises:
@@ -133,10 +137,7 @@ class TensorRtEngine:
         self.close()
 
     def _sizes(self, shapes: dict[str, Shape]) -> dict[str, int]:
-        missing = [str(spec) for spec in self.inputs.values() if spec.name not in shapes]
-        if missing:
-            raise EngineError(f"{self.graph.name}: no shape for {'; '.join(missing)}")
-        check_shapes(self.graph, self.specs, shapes)
+        check_shapes(self.graph, self.inputs, self.outputs, shapes)
         return sizes_in(self.inputs, {name: shapes[name] for name in self.inputs})
 
     def _plan(self, sizes: dict[str, int]) -> LoadedPlan:

@@ -47,13 +47,14 @@ class PlanKeeper:
         Options say how plans are built, not which are used: any that was verified for this graph, library and GPU is.
 
         Raises:
-            UsageError: there is none, and building is not allowed.
+            UsageError: there is none, and building is not allowed, or not with these weights.
             EngineError: a plan is damaged or does not load, or the build fails.
         """
         wanted = self.graph.profile(sizes)
         parts = self.parts(wanted)
         fitting = [record for record in self._admitting(sizes) if runs_here(record.parts, parts)]
-        return self.load(_narrowest(fitting) or self._make(wanted, parts, sizes))
+        make = self._refitted if self.graph.refit_only else self._make
+        return self.load(_narrowest(fitting) or make(wanted, parts, sizes))
 
     def own_records(self) -> list[Record]:
         """List the plans that are recorded for this graph, library and GPU."""
@@ -61,8 +62,9 @@ class PlanKeeper:
         return [record for record in self._records() if runs_here(record.parts, here)]
 
     def profiles(self) -> list[Profile]:
-        """List the profiles of those plans."""
-        return [profile_of(record) for record in self.own_records()]
+        """List the profiles of those plans, and of those that would be tried with these weights or here."""
+        here, fits = self.parts({}), may_run_here if self._may_adopt else runs_here
+        return [profile_of(record) for record in self._records() if fits(record.parts, here)]
 
     def measure(self, record: Record) -> Verified:
         """Compare a recorded plan with the reference again, wherever it stands to its floor.
@@ -145,6 +147,17 @@ class PlanKeeper:
             found = _narrowest([record for record in fitting if runs_here(record.parts, parts)])
             return found or self._tried(fitting, parts) or self._build(profile, parts)
 
+    def _refitted(self, profile: Profile, parts: Parts, sizes: dict[str, int]) -> Record:
+        """Adopt a plan; weights that are in use for a while are not worth a build of minutes, and many plans."""
+        with self.store.building():
+            record = self._adopted(sorted(self._admitting(sizes), key=_breadth), parts)
+        if record is None:
+            raise UsageError(
+                f"{self.graph.name}: no plan for {describe(profile)} in {self.store.folder} takes LoRAs; build one "
+                "that does with: foley build --refittable"
+            )
+        return record
+
     def _build(self, profile: Profile, parts: Parts) -> Record:
         """Build, verify, and only then record."""
         self.store.prune()
@@ -212,6 +225,11 @@ class PlanKeeper:
             put_weights(host.trt, engine, self.spelling.path, host.logger)
         return host.loaded(engine, self.spelling, self.tensors, profile)
 
+    @property
+    def _may_adopt(self) -> bool:
+        """Whether a plan that was not recorded for these weights here may be tried without being asked for."""
+        return self._host.setup.build or self.graph.refit_only
+
     def _records(self) -> list[Record]:
         return self.store.records(self.graph.name)
 
@@ -245,7 +263,11 @@ def _triples(profile: Profile) -> dict[str, tuple[int, int, int]]:
 
 
 def _narrowest(records: list[Record]) -> Record | None:
-    return min(records, key=lambda record: breadth(profile_of(record)), default=None)
+    return min(records, key=_breadth, default=None)
+
+
+def _breadth(record: Record) -> int:
+    return breadth(profile_of(record))
 
 
 def _largest_bytes(spec: TensorSpec, profile: Profile) -> int:

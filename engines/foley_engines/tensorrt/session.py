@@ -1,13 +1,12 @@
-"""A plan at work: one execution context for each set of shapes, its tensors on the device."""
+"""A plan at work: one execution context for each set of shapes, and its runs."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from foley_engines.base import Shape, TensorSpec
+from foley_engines.base import Shape
 from foley_engines.cuda.device import Device
 from foley_engines.cuda.graphs import Captures
-from foley_engines.cuda.memory import CudaBuffer
 from foley_engines.cuda.scratch import Scratch
 from foley_engines.cuda.tensors import DeviceTensors
 from foley_engines.errors import EngineError
@@ -78,61 +77,22 @@ class Context:
             raise EngineError(f"{self._graph.name} {complaint}: {reason(self._logger)}")
 
 
-class TensorRtSession:
-    """One set of shapes of a plan."""
+class PlanRuns:
+    """Runs of a context: the first with some addresses is plain, the second captured, later ones replay it."""
 
-    def __init__(
-        self,
-        context: Context,
-        device: Device,
-        graph: str,
-        specs: dict[str, TensorSpec],
-        give_back: Callable[["TensorRtSession"], None],
-        *,
-        captured: bool,
-    ) -> None:
-        """Allocate the tensors of a context."""
-        self._context, self._device, self._give_back = context, device, give_back
-        self._tensors = DeviceTensors(device, graph, specs, context.shapes)
+    def __init__(self, context: Context, device: Device, *, captured: bool) -> None:
+        self._context = context
         self._captures = Captures(device, enabled=captured)
 
-    def __getitem__(self, name: str) -> CudaBuffer:
-        """Give the buffer of an input or output."""
-        return self._tensors[name]
-
-    def run(self) -> None:
-        """Enqueue one run; the first with some addresses is plain, the second captured, later ones replay it.
+    def enqueue(self, tensors: DeviceTensors) -> None:
+        """Enqueue one run.
 
         Raises:
             EngineError: TensorRT refuses; its own message follows the graph's name.
         """
-        with self._device.used():
-            self._context.settle(self._captures.clear)
-            self._captures.run(self._tensors.key, self._enqueue)
-            self._tensors.turns.end()
+        self._context.settle(self._captures.clear)
+        self._captures.run(tensors.key, lambda: self._context.enqueue(tensors.addresses()))
 
-    def wait(self) -> None:
-        """Return when all that was asked is done.
-
-        Raises:
-            EngineError: something of it failed.
-        """
-        self._device.wait()
-
-    def feed(self, input_name: str, output_name: str) -> None:
-        """Swap two buffers of the same shape, so that the last output is the next input."""
-        self._tensors.feed(input_name, output_name)
-
-    def close(self) -> None:
-        """Give the session back to its engine, which may lend it again; it must not be used any more."""
-        self._give_back(self)
-
-    def dispose(self) -> None:
-        """Free the session's memory."""
-        with self._device.used():
-            self._device.wait()
-            self._captures.clear()
-            self._tensors.close()
-
-    def _enqueue(self) -> None:
-        self._context.enqueue(self._tensors.addresses())
+    def forget(self) -> None:
+        """Forget everything captured."""
+        self._captures.clear()

@@ -37,6 +37,10 @@ ADAPTER_CONTEXT: Final = 77
 """The reference pads every encoder's hidden states to 77 rows, whatever the encoder."""
 SCALING_FACTOR: Final = 0.18215
 """Stable Diffusion's, where vae/config.json does not say."""
+CLIP_LORA_PREFIXES: Final = {
+    "encoder.model.text_model.": "text_encoder.text_model.",  # transformers before 5.6
+    "encoder.model.": "text_encoder.text_model.",
+}
 
 
 @dataclass(frozen=True)
@@ -160,6 +164,7 @@ def _plain_text(checkpoint: Checkpoint, loras: Sequence[Lora]) -> Text:
         inputs={contract.INPUT_IDS: ("B", length)},
         outputs={contract.CONTEXT: ("B", length, model.width)},
         example=lambda: {contract.INPUT_IDS: example_ids(model.pad_id, length)[0]},
+        lora_prefixes=CLIP_LORA_PREFIXES,
     )
     return _text(model, plan, length, model.width)
 
@@ -171,12 +176,15 @@ def _adapted_texts(checkpoint: Checkpoint, loras: Sequence[Lora]) -> list[Text]:
         raise CheckpointError("condition_config.json holds no list of conditions, expected one object a text encoder")
     names = [contract.TEXT_ENCODER] if len(entries) == 1 else [f"text_encoder_{i}" for i in range(len(entries))]
     return [
-        _adapted_text(checkpoint, name, entry, loras if index == 0 else ())
+        _adapted_text(checkpoint, name, entry, loras, first=index == 0)
         for index, (name, entry) in enumerate(zip(names, entries, strict=True))
     ]
 
 
-def _adapted_text(checkpoint: Checkpoint, name: str, entry: dict[str, Any], loras: Sequence[Lora]) -> Text:
+def _adapted_text(
+    checkpoint: Checkpoint, name: str, entry: dict[str, Any], loras: Sequence[Lora], *, first: bool
+) -> Text:
+    """Plan one text encoder; LoRA files know of the first."""
     try:
         folder, adapter = entry["text_encoder_name"], entry["condition_adapter_name"]
     except KeyError as error:
@@ -187,7 +195,7 @@ def _adapted_text(checkpoint: Checkpoint, name: str, entry: dict[str, Any], lora
     width = int(sizes.get("cross_attention_dim", entry.get("cross_attention_dim", 768)))
 
     def load() -> nn.Module:
-        encoder = HiddenStates(_load_text(checkpoint, model, loras), masked=not model.causal)
+        encoder = HiddenStates(_load_text(checkpoint, model, loras if first else ()), masked=not model.causal)
         return AdaptedContext(encoder, _load_adapter(checkpoint, adapter, model.width, width), ADAPTER_CONTEXT)
 
     # Longer prompts: CLIP has no positions for them, so they are cut; the others are encoded whole and cut afterwards.
@@ -201,6 +209,7 @@ def _adapted_text(checkpoint: Checkpoint, name: str, entry: dict[str, Any], lora
             zip((contract.INPUT_IDS, contract.TOKEN_MASK), example_ids(model.pad_id, ADAPTER_CONTEXT), strict=True)
         ),
         half=model.kind != "t5",  # its feed-forward layers overflow half for some words, and it runs once a clip
+        lora_prefixes=CLIP_LORA_PREFIXES if first and model.kind == "clip" else {},
     )
     return _text(model, plan, ADAPTER_CONTEXT, width)
 

@@ -9,11 +9,12 @@ from typing import Final
 
 import click
 
-from foley.cli.engine import engine_options
+from foley.cli.engine import Teller, engine_options
 from foley.cli.knobs import knob_options
 from foley.cli.names import clip_files, endings
 from foley.cli.prompts import read_prompts
 from foley.clip import Clip
+from foley.loras import Lora, parse_lora
 from foley.pipeline import Generation, Pipeline, load
 from foley.prompt import Part, Prompt
 from foley.request import MAX_BATCH, Knobs, Request, whole
@@ -28,6 +29,9 @@ DEMO: Final = "bundle: the demo model (short procedural sounds; see README)"
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="File for one clip, or a folder.")
 @click.option("--prompts", "prompt_file", type=click.Path(path_type=Path), help="Text, .csv or .jsonl; - for stdin.")
 @click.option("--also", type=(str, float), multiple=True, metavar="TEXT WEIGHT", help="A further, weighted prompt.")
+@click.option(
+    "--lora", "lora_texts", multiple=True, metavar="FILE[@SCALE]", help="LoRA put into the weights; repeat for more."
+)
 @engine_options
 @knob_options
 @click.option("--format", "ending", type=click.Choice(endings()), help="Format of files in a folder; wav by default.")
@@ -41,6 +45,7 @@ def generate(
     output: Path | None,
     prompt_file: Path | None,
     also: tuple[tuple[str, float], ...],
+    lora_texts: tuple[str, ...],
     ending: str | None,
     *,
     spectrogram: bool,
@@ -52,14 +57,16 @@ def generate(
     """
     count = whole("count", knobs.get("count", 1))
     texts = [text for text in read_prompts(prompts, prompt_file) for _ in range(count)]
+    loras = [parse_lora(text) for text in lora_texts]
     with load(bundle, engine=setup) as pipeline:
         requests = list(_requests(pipeline, [_with(text, also) for text in texts], knobs))
         files = iter(clip_files(output, ending, texts, knobs.get("seed", 0)))
         if bundle is None and not as_json:
             click.echo(DEMO, err=True)
+        pipeline.use_loras(loras, tell=Teller())
         for request, clips in _generated(pipeline, requests):
             for clip in clips:
-                _write(clip, request, next(files), spectrogram=spectrogram, as_json=as_json)
+                _write(clip, request, loras, next(files), spectrogram=spectrogram, as_json=as_json)
 
 
 def _with(text: str, also: tuple[tuple[str, float], ...]) -> Prompt:
@@ -89,13 +96,13 @@ def _denoise(generation: Generation, label: str) -> None:
             bar.update(1)
 
 
-def _write(clip: Clip, request: Request, file: Path, *, spectrogram: bool, as_json: bool) -> None:
+def _write(clip: Clip, request: Request, loras: list[Lora], file: Path, *, spectrogram: bool, as_json: bool) -> None:
     clip.save(file)
     picture = clip.save_spectrogram(file.with_suffix(".png")) if spectrogram else None
-    click.echo(json.dumps(_record(clip, request, file, picture)) if as_json else str(file))
+    click.echo(json.dumps(_record(clip, request, loras, file, picture)) if as_json else str(file))
 
 
-def _record(clip: Clip, request: Request, file: Path, picture: Path | None) -> dict[str, object]:
+def _record(clip: Clip, request: Request, loras: list[Lora], file: Path, picture: Path | None) -> dict[str, object]:
     return {
         "file": str(file),
         "spectrogram": str(picture) if picture else None,
@@ -110,5 +117,6 @@ def _record(clip: Clip, request: Request, file: Path, picture: Path | None) -> d
         "negative": request.negative,
         "spacing": request.spacing,
         "eta": request.eta,
+        "loras": [{"file": str(lora.file), "scale": lora.scale} for lora in loras],
         "timings": {**asdict(clip.timings), "total_ms": clip.timings.total_ms},
     }

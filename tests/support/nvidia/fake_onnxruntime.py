@@ -32,6 +32,8 @@ class Behaviour:
     """Whether it takes the CPU where CUDA was asked for, and only warns."""
     on_cpu: tuple[str, ...] = ()
     """Kinds of operators that it leaves to the CPU."""
+    apart: tuple[str, ...] = ()
+    """Kinds of operators of which it takes one apart."""
     tells: bool = True
     """Whether it is new enough to say who runs what."""
 
@@ -182,7 +184,14 @@ class CudaSession:
         if self.options.entries.get("session.record_ep_graph_assignment_info") != "1":
             raise RuntimeError("session.record_ep_graph_assignment_info was not set")
         left = tuple(Node(kind) for kind in self.behaviour.on_cpu)
-        return [Assigned(CUDA, (Node("Add"),)), *([Assigned(CPU, left)] if left else [])]
+        return [Assigned(CUDA, self._taken()), *([Assigned(CPU, left)] if left else [])]
+
+    def _taken(self) -> tuple[Node, ...]:
+        """Give the graph's nodes, as the real library found them."""
+        kinds = [node.op_type for part in self.inner.get_provider_graph_assignment_info() for node in part.get_nodes()]
+        for kind in self.behaviour.apart:
+            kinds.remove(kind)
+        return tuple(map(Node, kinds))
 
     def io_binding(self) -> Binding:
         """Make a binding."""

@@ -1,0 +1,1 @@
+"""How long a clip takes, stage by stage, warm and cold."""
