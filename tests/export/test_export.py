@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 import pytest
+from support.plan_records import keep
 
 import foley
 from foley.bundle import load_bundle
 from foley.errors import CheckpointError, UsageError, VerificationError
+from foley_engines.plans.store import PlanStore
 from foley_export import export as export_module
 from foley_export import spellings, storage
 from foley_export.checkpoint import open_checkpoint
@@ -144,6 +146,20 @@ def test_an_existing_bundle_stays_without_force(run, parent):
     run(replace=True)
     assert (parent / "bundle" / "bundle.json").stat().st_mtime_ns != stamp
     assert os.listdir(parent) == ["bundle"]
+
+
+def test_force_keeps_the_plans_that_take_other_weights(run, parent, checkpoint):
+    run()
+    plans = parent / "bundle" / "engines" / "tensorrt"
+    record = keep(PlanStore(plans), "yes")
+    keep(PlanStore(plans), "no")
+    told = []
+    place = open_checkpoint(str(checkpoint(layout="no-adapter")))
+    export(place, parent / "bundle", Options(replace=True), lambda *words: told.append(words))
+    assert PlanStore(plans).records("denoise_step") == [record]
+    assert PlanStore(plans).holds(record)
+    assert ("tensorrt", "keeping 1 refittable plan of the older bundle") in told
+    assert load_bundle(parent / "bundle").manifest.files.keys().isdisjoint({f"engines/tensorrt/{record.plan}"})
 
 
 def test_force_replaces_no_folder_of_another_kind(run, parent):

@@ -22,6 +22,7 @@ from foley_engines.plans.record import Record, decode, encode, plan_named_by
 RECORD: Final = ".json"
 PLAN: Final = ".plan"
 LOCK: Final = "building.lock"
+TIMINGS: Final = "timings-*.cache"
 DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 STRAY_S: Final = 3600.0
 """Age from which a file that no record points to is garbage: a builder writes its record right after its plan."""
@@ -148,7 +149,7 @@ class PlanStore:
         return strays
 
     def _timings(self, name: str) -> Path:
-        return self.folder / f"timings-{key_of({'name': name})}.cache"
+        return self.folder / TIMINGS.replace("*", key_of({"name": name}))
 
     def _place(self, graph: str, parts: Parts) -> Path:
         return self.folder / f"{graph}-{key_of(parts)}{RECORD}"

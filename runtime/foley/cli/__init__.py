@@ -12,7 +12,7 @@ from typing import TextIO
 
 import click
 
-from foley import __version__
+import foley
 from foley.cli.build import build
 from foley.cli.doctor import doctor
 from foley.cli.generate import generate
@@ -48,8 +48,16 @@ class Commands(click.Group):
         return None
 
 
+def _show_version(context: click.Context, _parameter: click.Parameter, asked: bool) -> None:
+    if asked:
+        click.echo(f"foley, version {foley.__version__}")
+        context.exit()
+
+
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__)
+@click.option(
+    "--version", is_flag=True, expose_value=False, is_eager=True, callback=_show_version, help="Show the version."
+)
 def cli() -> None:
     """Text to sound: export a trained latent diffusion model once, generate anywhere without torch."""
 

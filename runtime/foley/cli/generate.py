@@ -14,8 +14,9 @@ from foley.cli.knobs import knob_options
 from foley.cli.names import clip_files, endings
 from foley.cli.prompts import read_prompts
 from foley.clip import Clip
+from foley.generation import Generation
 from foley.loras import Lora, parse_lora
-from foley.pipeline import Generation, Pipeline, load
+from foley.pipeline import Pipeline, load
 from foley.prompt import Part, Prompt
 from foley.request import MAX_BATCH, Knobs, Request, whole
 from foley_engines import Setup
