@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 import foley
-from foley.pipeline import Generation
+from foley.generation import Generation
 from foley_bench.rows import append, row
 from foley_engines import CudaSetup, Setup, TensorRtSetup, choose
 

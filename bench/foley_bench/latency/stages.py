@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from foley.pipeline import Generation, Pipeline
+from foley.generation import Generation
+from foley.pipeline import Pipeline
 from foley.request import Request
 from foley_bench.timing import Spread, spread
 
