@@ -7,6 +7,14 @@ import click
 
 COMMANDS: Final = {
     "latency": ("foley_bench.latency.cli", "How long a clip takes, stage by stage, warm and cold."),
+    "roofline": ("foley_bench.roofline.cli", "How near each stage comes to what the machine could do."),
+    "footprint": ("foley_bench.footprint.cli", "Installed size, import time, memory and cold start."),
+    "throughput": ("foley_bench.throughput.cli", "Clips a minute over the batch, up to memory or saturation."),
+    "fidelity": ("foley_bench.fidelity.cli", "Builds against each other: what each loses, and how fast it is."),
+    "compare": ("foley_bench.compare.cli", "Foley beside diffusers, torch.compile, optimum and OpenVINO, in one run."),
+    "baseline": ("foley_bench.regression.cli", "Keep how long a clip takes, for `check`."),
+    "check": ("foley_bench.regression.cli", "Say whether a build is slower than its baseline."),
+    "report": ("foley_bench.report.cli", "Render a page's tables and plots from kept rows."),
 }
 """Command → its module, which has it under the command's name, and what `foley bench --help` says."""
 

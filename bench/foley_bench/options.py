@@ -2,16 +2,17 @@
 
 import functools
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Concatenate, Final, ParamSpec, cast
+from typing import Any, Final
 
 import click
 
+from foley.errors import UsageError
+from foley.files import check_writable
 from foley.samplers import SAMPLERS
 from foley_bench.build import Workload
 from foley_bench.rows import append
-
-Rest = ParamSpec("Rest")
 
 WORKLOAD: Final = (
     click.option("--seconds", type=float, help="Length of a clip; the bundle's own by default."),
@@ -27,13 +28,13 @@ RESULTS: Final = (
 )
 
 
-def workload_options(command: Callable[Concatenate[Workload, Rest], None]) -> Callable[..., None]:
+def workload_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options of `WORKLOAD` to a command, which takes a workload after what stands before it."""
 
     @functools.wraps(command)
     def gathered(*rest: Any, **given: Any) -> None:  # noqa: ANN401 — click hands over what the options declare
         values = {name: given.pop(name) for name in Workload.__annotations__}
-        cast("Callable[..., None]", command)(*rest, Workload(**values), **given)
+        command(*rest, Workload(**values), **given)
 
     for option in reversed(WORKLOAD):
         gathered = option(gathered)
@@ -51,3 +52,16 @@ def write_results(file: Path | None, measured: dict[str, Any]) -> None:
     """Add a row to a file, where one was named."""
     if file is not None:
         append(file, measured)
+
+
+def check_drawing(plot: Path | None) -> None:
+    """Say now, not after minutes of measuring, that a picture cannot be drawn.
+
+    Raises:
+        UsageError: matplotlib is not installed, or the file cannot be written.
+    """
+    if plot is None:
+        return
+    if find_spec("matplotlib") is None:
+        raise UsageError("--plot needs matplotlib, which is not installed; install it with: pip install matplotlib")
+    check_writable(plot)

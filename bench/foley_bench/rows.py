@@ -51,7 +51,7 @@ def append(file: Path, measured: dict[str, Any]) -> None:
     """Add a row to a file of JSON lines."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a", encoding="utf-8") as lines:
-        lines.write(json.dumps(measured, ensure_ascii=False) + "\n")
+        lines.write(json.dumps(measured, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def machine() -> dict[str, Any]:
@@ -80,16 +80,22 @@ def _version(library: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """Give the checkout's commit, with + where files differ from it."""
-    here = Path(__file__).parent
+    """Give the checkout's commit, with + where files differ from it; None of a package that is no checkout's file."""
+    here = Path(__file__)
+    if _git(here.parent, "ls-files", "--error-unmatch", here.name) is None:
+        return None
+    return _git(here.parent, "describe", "--always", "--dirty=+")
+
+
+def _git(folder: Path, *words: str) -> str | None:
     try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--dirty=+"],  # noqa: S607
-            cwd=here,
+        said = subprocess.run(  # noqa: S603 — fixed words, no shell
+            ["git", *words],  # noqa: S607
+            cwd=folder,
             capture_output=True,
             text=True,
             check=True,
         )
     except (OSError, subprocess.CalledProcessError):
         return None
-    return described.stdout.strip()
+    return said.stdout.strip()

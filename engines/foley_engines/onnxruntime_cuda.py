@@ -8,7 +8,7 @@ from typing import Any, Final, Self
 
 from foley_engines.base import DTYPES, Shape, TensorSpec, check_shapes
 from foley_engines.cuda.device import Device
-from foley_engines.cuda.driver import find_device, import_runtime
+from foley_engines.cuda.driver import find_device, import_runtime, without_driver
 from foley_engines.cuda.session import DeviceSession
 from foley_engines.cuda.tensors import DeviceTensors
 from foley_engines.errors import EngineError, EngineUnavailableError
@@ -34,10 +34,11 @@ def import_library() -> Any:  # noqa: ANN401 — a module without types
         import onnxruntime
     except ImportError as error:
         if isinstance(error, ModuleNotFoundError) and error.name == "onnxruntime":
-            raise EngineUnavailableError(f"engine 'cuda' needs onnxruntime-gpu: {INSTALL}") from error
+            raise EngineUnavailableError(f"engine 'cuda' needs onnxruntime-gpu: {INSTALL}{without_driver()}") from error
         raise EngineUnavailableError(f"onnxruntime does not load: {one_line(error)}; {INSTALL}") from error
     if PROVIDER not in onnxruntime.get_available_providers():
-        raise EngineUnavailableError(f"onnxruntime {onnxruntime.__version__} here is the CPU's; for CUDA: {INSTALL}")
+        words = f"onnxruntime {onnxruntime.__version__} here is the CPU's; for CUDA: {INSTALL}{without_driver()}"
+        raise EngineUnavailableError(words)
     if hasattr(onnxruntime, "preload_dlls"):
         onnxruntime.preload_dlls()  # CUDA and cuDNN where pip put them
     return onnxruntime

@@ -45,7 +45,7 @@ ENGINES = {
             TensorRtSetup,
             "foley_engines.tensorrt.host",
             "tensorrt",
-            "pip install 'tensorrt>=10.3' 'cuda-python>=12.6'",
+            "pip install 'tensorrt>=10.3' 'cuda-python>=12.6' filelock",
         ),
     )
 }

@@ -3,8 +3,8 @@
 import hashlib
 import json
 import warnings
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +25,7 @@ WEIGHT_FILES: Final = (
 
 NETWORK_LIBRARIES: Final = ("httpx", "httpcore", "requests", "urllib3", "huggingface_hub")
 EXAMPLE: Final = "auffusion/auffusion-full"
+CONFIG: Final = "config.json"
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,10 @@ class Checkpoint:
     folder: Path
     name: str
     revision: str | None = None
-    _read: set[Path] = field(default_factory=set, repr=False)
+    replaced: Mapping[str, Path] = field(default_factory=dict)
+    """Components that are read from other folders, as `unet` is of a run that trained it alone."""
+    _read: dict[Path, str] = field(default_factory=dict, repr=False)
+    """Each file that was read, and its name in the layout."""
 
     def has(self, name: str) -> bool:
         """Say whether a file or folder is there."""
@@ -49,7 +53,7 @@ class Checkpoint:
         path = self._path(name)
         if not path.is_file():
             raise CheckpointError(f"{self.name} lacks {name}; looked in {self.folder}")
-        self._read.add(path)
+        self._read[path] = name
         return path
 
     def json(self, name: str) -> Any:  # noqa: ANN401 — JSON
@@ -90,17 +94,32 @@ class Checkpoint:
         """Place a name that may come from a config; links stay, for the hub's cache is made of them."""
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise CheckpointError(f"{self.name} names the file {name}, which is outside its folder")
-        return self.folder / name
+        component, _, rest = name.partition("/")
+        return self.replaced[component] / rest if component in self.replaced else self.folder / name
+
+    def with_unet(self, folder: Path) -> "Checkpoint":
+        """Give the same checkpoint with the U-Net of a training run: its folder, or the run's that has it in `unet/`.
+
+        Raises:
+            CheckpointError: the folder holds no U-Net in diffusers' layout, or this checkpoint has none to replace.
+        """
+        found = next((place for place in (folder / "unet", folder) if (place / CONFIG).is_file()), None)
+        if found is None:
+            raise CheckpointError(f"--unet {folder} holds no {CONFIG}; give the folder that diffusers' training wrote")
+        if not self.has("unet"):
+            raise CheckpointError(f"{self.name} has no unet/ to replace; give the folder of a whole pipeline")
+        name = "/".join(found.resolve().parts[-2:])
+        return replace(self, name=f"{self.name} with {name}", replaced={**self.replaced, "unet": found}, _read={})
 
     def files(self) -> list[Path]:
-        """Give every file read so far."""
-        return sorted(self._read)
+        """Give every file read so far, in the order of their names in the layout."""
+        return sorted(self._read, key=lambda path: Path(self._read[path]))
 
     def digest(self, digest: Callable[[Path], str] = sha256) -> str:
         """Digest the names and contents of every file read so far; `digest` gives that of one file."""
         whole = hashlib.sha256()
         for path in self.files():
-            whole.update(f"{path.relative_to(self.folder).as_posix()} {digest(path)}\n".encode())
+            whole.update(f"{Path(self._read[path]).as_posix()} {digest(path)}\n".encode())
         return whole.hexdigest()
 
 

@@ -8,8 +8,9 @@ from typing import Final, Self
 
 import click
 
-from foley.bundle import check_new_folder
+from foley.bundle import MANIFEST, check_new_folder
 from foley.errors import UsageError
+from foley.manifest import Defaults, decode
 from foley_export.defaults import DefaultKnobs
 
 NEEDED = ("torch", "diffusers", "transformers", "onnxscript", "onnxruntime", "safetensors", "accelerate", "peft")
@@ -22,6 +23,7 @@ CLEAR_LINE: Final = "\r\x1b[K"
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder of the new bundle.")
 @click.option("--precision", type=click.Choice(["fp32", "fp16", "bf16"]), default="fp32", show_default=True)
 @click.option("--weights", type=click.Choice(["fp32", "fp16"]), help="Storage of weights; as the precision by default.")
+@click.option("--unet", type=click.Path(path_type=Path), help="Trained U-Net in place of the checkpoint's.")
 @click.option("--lora", "loras", multiple=True, metavar="FILE[@SCALE]", help="LoRA in diffusers' format, fused.")
 @click.option("--steps", type=int, help="The bundle's default; the system's where left out.")
 @click.option("--guidance", type=float, help="The bundle's default guidance scale.")
@@ -34,6 +36,7 @@ def export(
     output: Path,
     precision: str,
     weights: str | None,
+    unet: Path | None,
     loras: tuple[str, ...],
     steps: int | None,
     guidance: float | None,
@@ -64,12 +67,26 @@ def export(
         replace=force,
     )
     opened = open_checkpoint(checkpoint, revision=revision)
+    opened = opened if unet is None else opened.with_unet(unet)
+    former = _defaults(output)
     with quiet_libraries(), Progress() as progress:
         manifest = export_bundle(opened, output, options, progress)
     for name, graph in manifest.graphs.items():
         kept = f", {len(graph.float32_nodes)} nodes kept in fp32" if graph.float32_nodes else ""
         click.echo(f"{name:<16} {graph.precision}  {graph.snr_db:6.1f} dB against torch{kept}")
+    if former is not None and former != manifest.defaults:
+        click.echo(f"requests that say nothing now get {_words(manifest.defaults)}; before: {_words(former)}", err=True)
     click.echo(str(output))
+
+
+def _defaults(bundle: Path) -> Defaults | None:
+    """Read the defaults of a bundle that is to be replaced; None where there is none."""
+    place = bundle / MANIFEST
+    return decode(place.read_bytes(), str(place)).defaults if place.is_file() else None
+
+
+def _words(defaults: Defaults) -> str:
+    return f"{defaults.steps} steps of {defaults.sampler}, guidance {defaults.guidance:g}, {defaults.seconds:g} s"
 
 
 class Progress:

@@ -62,6 +62,8 @@ Content = tuple[dict[str, Any], dict[str, Any] | None, dict[str, Any] | None]
 
 
 def _read(lora: Lora) -> Content:
+    if not lora.file.exists():
+        raise CheckpointError(f"--lora {lora.file} does not exist; give the .safetensors file of a LoRA")
     if lora.file.suffix != ".safetensors" or not lora.file.is_file():
         raise CheckpointError(
             f"--lora {lora.file} is no .safetensors file; give the file of a LoRA in diffusers' format"

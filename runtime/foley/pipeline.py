@@ -21,7 +21,7 @@ from foley.denoise import Latents, Step
 from foley.gate import Gate
 from foley.generation import Generation
 from foley.graph_files import graph_file
-from foley.loras import Lora, Overlay, write_overlay
+from foley.loras import Lora, Overlay, checked_loras, write_overlay
 from foley.prompt import Prompt, PromptEncoder
 from foley.request import Knobs, Request, make_request
 from foley_engines import Engine, Host, Setup, open_host
@@ -72,7 +72,7 @@ class Pipeline:
             BundleError: the bundle does not say where its matrices lie.
             UsageError: a LoRA cannot be read or does not fit, or there is no room; the pipeline is as it was then.
         """
-        chosen = tuple(loras)
+        chosen = checked_loras(loras)
         overlay = write_overlay(self.bundle, chosen, tell)
         with self._gate.alone(), self._loading:
             former, self._overlay, self.loras = self._overlay, overlay, chosen

@@ -130,3 +130,15 @@ def test_misuse_is_one_line(capsys: pytest.CaptureFixture[str], arguments: list[
     assert words in complaint
     assert complaint.count("\n") == 1
     assert printed == ""
+
+
+def test_a_picture_that_cannot_be_drawn_is_told_before_anything_is_measured(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("foley_bench.latency.cli.measure_latency", lambda *_: pytest.fail("it was measured"))
+    code, _, complaint = run(capsys, str(bundle), "--plot", str(tmp_path / "none" / "bars.png"))
+    assert (code, complaint.count("\n")) == (2, 1)
+    monkeypatch.setattr("foley_bench.options.find_spec", lambda _: None)
+    code, _, complaint = run(capsys, str(bundle), "--plot", str(tmp_path / "bars.png"))
+    assert code == 2
+    assert "--plot needs matplotlib, which is not installed; install it with: pip install matplotlib" in complaint

@@ -12,6 +12,7 @@ from support.commands import ROOT
 
 import foley
 from foley.bundle import load_bundle
+from foley_bench.fidelity.frechet import BANDS, FEATURES, Gaussian, distance, fit
 from foley_bench.parity.reference import PipelineReference
 from foley_bench.parity.reference import Setting as ReferenceSetting
 from foley_bench.prompt_following import Check
@@ -19,7 +20,7 @@ from foley_bench.quality import curve, score
 from foley_bench.quality.__main__ import main
 from foley_bench.quality.asks import Setting, draw_asks, draw_score_asks
 from foley_bench.quality.curve import Yard, grid, latest, read_rows, rows_of, setting_of
-from foley_bench.quality.frechet import BANDS, FEATURES, Gaussian, distance, features, fit
+from foley_bench.quality.frechet import features
 from foley_bench.quality.identity import bundle_digest, yardstick
 from foley_bench.quality.listening import by_events, listen
 from foley_bench.quality.real_sounds import real_features

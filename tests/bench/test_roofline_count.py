@@ -110,3 +110,54 @@ def test_convolutions_by_groups(groups: int, transposed: bool) -> None:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
     assert count(model, {}).flops == counter.get_total_flops()
+
+
+def looked_up(*nodes: onnx.NodeProto) -> onnx.ModelProto:
+    """ids [3] → 3 rows of a table [50,8], by nodes from `table` and `ids` to `rows`."""
+    table = helper.make_tensor("table", TensorProto.FLOAT16, [50, 8], bytes(800), raw=True)
+    graph = helper.make_graph(
+        list(nodes),
+        "look up",
+        [helper.make_tensor_value_info("ids", TensorProto.INT64, [3])],
+        [helper.make_tensor_value_info("rows", TensorProto.FLOAT, [3, 8])],
+        [table],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
+
+
+def cast(source: str, target: str) -> onnx.NodeProto:
+    return helper.make_node("Cast", [source], [target], to=TensorProto.FLOAT)
+
+
+def test_of_a_table_only_the_rows_that_are_looked_up_count() -> None:
+    cost = count(looked_up(helper.make_node("Gather", ["table", "ids"], ["half"]), cast("half", "rows")), {})
+    rows = 3 * 8
+    assert cost.weight_bytes == 2 * rows
+    assert [node.moved_bytes for node in cost.nodes] == [2 * 2 * rows + 8 * 3, (2 + 4) * rows]
+
+
+def test_a_table_that_is_widened_at_load_counts_as_it_is_stored() -> None:
+    cost = count(looked_up(cast("table", "wide"), helper.make_node("Gather", ["wide", "ids"], ["rows"])), {})
+    rows = 3 * 8
+    assert cost.weight_bytes == 2 * rows
+    assert [node.moved_bytes for node in cost.nodes] == [0, 2 * 4 * rows + 8 * 3]
+
+
+def test_a_table_that_is_read_otherwise_too_counts_whole() -> None:
+    nodes = [
+        helper.make_node("Gather", ["table", "ids"], ["half"]),
+        cast("half", "some"),
+        helper.make_node("ReduceSum", ["table"], ["all"], keepdims=0),
+        cast("all", "sum"),
+        helper.make_node("Add", ["some", "sum"], ["rows"]),
+    ]
+    assert count(looked_up(*nodes), {}).weight_bytes == 2 * 50 * 8
+
+
+def test_views_move_nothing() -> None:
+    axes = helper.make_node("Constant", [], ["axes"], value_ints=[0])
+    nodes = [axes, helper.make_node("Unsqueeze", ["ids", "axes"], ["higher"])]
+    rest = [helper.make_node("Gather", ["table", "higher"], ["half"]), helper.make_node("Squeeze", ["half"], ["flat"])]
+    cost = count(looked_up(*nodes, *rest, cast("flat", "rows")), {})
+    moved = {node.operator: node.moved_bytes for node in cost.nodes}
+    assert moved == {"Constant": 0, "Unsqueeze": 0, "Gather": 2 * 2 * 24 + 24, "Squeeze": 0, "Cast": 6 * 24}

@@ -40,7 +40,7 @@ def test_the_engines_are_three():
     assert [choice.install for choice in ENGINES.values()] == [
         "pip install onnxruntime",
         "pip install 'onnxruntime-gpu[cuda,cudnn]' 'cuda-python>=12.6'",
-        "pip install 'tensorrt>=10.3' 'cuda-python>=12.6'",
+        "pip install 'tensorrt>=10.3' 'cuda-python>=12.6' filelock",
     ]
 
 

@@ -273,3 +273,18 @@ def test_a_file_in_place_of_a_folder(tmp_path):
 def test_a_weights_file_that_vanished(tmp_path):
     with pytest.raises(CheckpointError, match="cannot be read"):
         read_state(tmp_path / "gone.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["unet/config.json"], "a U-Net alone goes with its pipeline: foley export PIPELINE --unet"),
+        (["diffusion_pytorch_model.safetensors"], "foley export PIPELINE --unet"),
+        (["model_index.json", "unet/config.json"], "put the one that it was made for in vocoder/"),
+    ],
+)
+def test_what_training_leaves_behind_is_told_with_what_to_do(tmp_path, read, names, words):
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    holds(refused(read, tmp_path), "has no known layout", words)

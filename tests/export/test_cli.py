@@ -62,6 +62,17 @@ def test_an_existing_output(command, place, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_replaced_bundles_other_defaults_are_told(command, place, tmp_path):
+    target = tmp_path / "bundle"
+    exported(command, place, target, "--steps", "7", "--guidance", "2")
+    again = exported(command, place, target, "--force")
+    assert (
+        "requests that say nothing now get 100 steps of pndm, guidance 7.5, 10 s; before: 7 steps of pndm" in again.err
+    )
+    assert "requests that say nothing" not in exported(command, place, target, "--force").err
+
+
+@pytest.mark.slow
 def test_a_full_disk_is_one_line(command, place, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -187,7 +187,7 @@ def broken(tmp_path, kind):
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
-        ("missing", "bad.safetensors is no .safetensors file"),
+        ("missing", "bad.safetensors does not exist"),
         ("pickle", "bad.bin is no .safetensors file"),
         ("truncated", "bad.safetensors cannot be read"),
         ("garbage", "bad.safetensors cannot be read"),

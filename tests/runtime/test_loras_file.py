@@ -67,11 +67,21 @@ def test_damaged_files_are_one_line(tmp_path: Path, content: bytes, words: str):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["missing.safetensors", "a.bin", "folder.safetensors"])
-def test_what_is_no_file_of_the_format(tmp_path: Path, name: str):
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("missing.safetensors", "missing.safetensors does not exist"),
+        ("a.bin", "a.bin ends in '.bin', expected .safetensors"),
+        ("folder.safetensors", "folder.safetensors is a folder, expected a file; give the .safetensors file in it"),
+        ("saved", "saved is a folder, expected a file; give .*saved/pytorch_lora_weights.safetensors"),
+    ],
+)
+def test_what_is_no_file_of_the_format(tmp_path: Path, name: str, words: str):
     (tmp_path / "a.bin").write_bytes(b"")
     (tmp_path / "folder.safetensors").mkdir()
-    with pytest.raises(UsageError, match=rf"{name} is no .safetensors file"):
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved" / "pytorch_lora_weights.safetensors").write_bytes(b"")
+    with pytest.raises(UsageError, match=words):
         read_lora_file(tmp_path / name)
 
 

@@ -242,7 +242,7 @@ def test_no_temporary_folder(loaded: foley.Pipeline, lora: Path, temporary: Path
 def test_a_refused_lora_loads_no_pipeline(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     closed, close = [], foley.Pipeline.close
     monkeypatch.setattr(foley.Pipeline, "close", lambda self: (closed.append(self), close(self)))
-    with pytest.raises(UsageError, match=r"no .safetensors file"):
+    with pytest.raises(UsageError, match=r"none.safetensors does not exist"):
         foley.load(bundle, loras=[Lora(tmp_path / "none.safetensors")])
     assert len(closed) == 1
 
@@ -450,11 +450,26 @@ def test_generate_without_loras_says_so_in_json(generate):
     assert json.loads(done.out)["loras"] == []
 
 
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (lambda file: [str(file)], "a LoRA is '.*', expected one as in foley.Lora"),
+        (lambda file: [(file, 0.8)], "a LoRA is .*, expected one as in foley.Lora"),
+        (lambda file: Lora(file), "loras are .*, expected several"),
+        (lambda file: str(file), "loras are '.*', expected several"),
+    ],
+)
+def test_what_is_no_list_of_loras_is_told(loaded: foley.Pipeline, lora: Path, given, words: str):
+    with pytest.raises(RequestError, match=words):
+        loaded.use_loras(given(lora))
+
+
 def test_generate_refuses_in_one_line(generate, tmp_path: Path, temporary: Path):
     file = write_lora(tmp_path / "bad.safetensors", pair("unet.x", *low_rank(2, 2)))
     generate("--lora", file).refused("bad.safetensors changes unet.x")
     generate("--lora", f"{file}@loud").refused("--lora", "the scale is 'loud'")
-    generate("--lora", tmp_path / "none.safetensors").refused("none.safetensors is no .safetensors file")
+    generate("--lora", "@0.8").refused("--lora @0.8: there is no file before the @")
+    generate("--lora", tmp_path / "none.safetensors").refused("none.safetensors does not exist")
     assert list(temporary.iterdir()) == []
 
 

@@ -15,7 +15,7 @@ from foley_bench.build import Workload, configuration, cores_of, fidelity, metho
 from foley_bench.latency.cold import STARTS, cold_starts
 from foley_bench.latency.stages import ClipTimes, clock_clip, stage_spreads
 from foley_bench.latency.table import latency_table
-from foley_bench.options import results_options, workload_options, write_results
+from foley_bench.options import check_drawing, results_options, workload_options, write_results
 from foley_bench.rows import row
 from foley_bench.timing import REPEATS, Share, ShareClock, repeated
 from foley_engines import Setup
@@ -27,7 +27,9 @@ from foley_engines.registry import check_engine
 @engine_options
 @workload_options
 @click.option("--repeats", type=click.IntRange(min=1), default=REPEATS, show_default=True)
-@click.option("--budget", type=float, metavar="S", help="Seconds after which no repeat is begun; 3 are made at least.")
+@click.option(
+    "--budget", type=click.FloatRange(min=0, min_open=True), metavar="S", help="Seconds after which no repeat is begun."
+)
 @click.option("--cold/--no-cold", default=True, show_default=True, help="Start new processes as well.")
 @results_options
 def latency(
@@ -44,14 +46,15 @@ def latency(
 ) -> None:
     """Measure the stages of a clip of BUNDLE, or of the demo, and of a process's first one."""
     check_engine(setup)
+    check_drawing(plot)
     folder = bundle or demo_bundle()
     measured = measure_latency(folder, setup, workload, repeats, budget, STARTS if cold else 0)
     write_results(results, measured)
+    click.echo(json.dumps(measured) if as_json else latency_table(measured))
     if plot is not None:
         from foley_bench.latency.plot import plot_stages
 
         plot_stages([measured], plot)
-    click.echo(json.dumps(measured) if as_json else latency_table(measured))
 
 
 def measure_latency(

@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +17,8 @@ from foley_engines.registry import engine_of
 
 MIB_IN_KIB: Final = 1024
 STARTS: Final = 5
+SHELL: Final = ("/bin/sh", "-c", '"$@"; exit "$?"', "sh")
+"""Starts a command from a small process: Linux counts the peak of the process that starts another as the other's."""
 
 
 @dataclass(frozen=True)
@@ -44,22 +46,32 @@ def cold_starts(bundle: Path, setup: Setup, workload: Workload, starts: int = ST
     Raises:
         EngineError: a process failed; its last line follows.
     """
-    found = [cold_start(bundle, setup, workload) for _ in range(starts + 1)][1:]
+    return medians([cold_start(bundle, setup, workload) for _ in range(starts + 1)][1:])
+
+
+def medians(found: Sequence[ColdStart]) -> dict[str, float]:
+    """Give the median of each figure of some starts."""
     return {name: round(spread([getattr(each, name) for each in found]).median, 3) for name in vars(found[0])}
 
 
-def cold_start(bundle: Path, setup: Setup, workload: Workload) -> ColdStart:
-    """Start a process that loads a bundle and makes two clips.
+def cold_start(bundle: Path, setup: Setup, workload: Workload, python: Sequence[str] = (sys.executable,)) -> ColdStart:
+    """Start a process that loads a bundle and makes two clips; `python` is the command of a Python that has Foley.
 
     Raises:
         EngineError: it failed; its last line follows.
     """
-    child = [sys.executable, "-m", "foley_bench.latency.cold_child", str(bundle)]
+    child = [*python, "-m", "foley_bench.latency.cold_child", str(bundle)]
+    return start([*child, json.dumps(engine_options_of(setup)), json.dumps(asdict(workload))])
+
+
+def start(command: Sequence[str]) -> ColdStart:
+    """Start a process that prints its marks, as `cold_child` does.
+
+    Raises:
+        EngineError: it failed; its last line follows.
+    """
     begin = time.monotonic()
-    done = subprocess.run(  # noqa: S603 — this Python, a module of ours
-        [*child, json.dumps(engine_options_of(setup)), json.dumps(asdict(workload))],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = subprocess.run([*SHELL, *command], capture_output=True, text=True, check=False)  # noqa: S603 — ours
     if done.returncode:
         raise EngineError(f"a cold start failed: {(done.stderr.strip().splitlines() or ['without a word'])[-1]}")
     return _read(json.loads(done.stdout.splitlines()[-1]), begin)

@@ -17,7 +17,7 @@ def latency_table(measured: Mapping[str, Any]) -> str:
     figures = measured["figures"]
     lines = [_title(measured["configuration"]), f"{'stage, ms':<16}{'median':>10}{'least':>10}{'p5':>10}{'p95':>10}"]
     lines += [_line(name, figures[stage]) for stage, name in NAMES.items()]
-    lines.append(f"{figures['whole']['repeats']} repeats; real-time factor {figures['real_time_factor']:g}")
+    lines.append(f"{figures['whole']['repeats']} repeats; {figures['real_time_factor']:g} s for each second of sound")
     lines += _cold(figures.get("cold_start"))
     lines.append(f"against torch: {', '.join(f'{graph} {db:g} dB' for graph, db in measured['fidelity'].items())}")
     return "\n".join([*lines, *_disturbance(figures["share"], measured["configuration"])])

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from foley.bundle import Bundle
 from foley.errors import UsageError
+from foley_bench.fidelity.frechet import distance, fit
 from foley_bench.quality.asks import Setting, draw_asks
-from foley_bench.quality.frechet import distance, fit
 from foley_bench.quality.identity import bundle_digest, yardstick
 from foley_bench.quality.listening import Heard, by_events, listen
 from foley_bench.quality.progress import Progress

@@ -9,11 +9,13 @@ import msgspec
 
 from foley.bundle import Bundle
 from foley_bench import prompt_following
-from foley_bench.quality import asks, frechet
+from foley_bench.fidelity import frechet
+from foley_bench.quality import asks
+from foley_bench.quality import frechet as features
 from foley_export.demo_model import captions, corpus, mel, scenes, sounds
 
 DIGITS: Final = 16
-MEASURES: Final[tuple[ModuleType, ...]] = (captions, corpus, mel, scenes, sounds, asks, frechet)
+MEASURES: Final[tuple[ModuleType, ...]] = (captions, corpus, mel, scenes, sounds, asks, features, frechet)
 """The modules that decide what a figure is: which captions, real sounds and distance; all checks are with them."""
 
 

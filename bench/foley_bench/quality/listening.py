@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from foley_bench.fidelity.frechet import Floats
 from foley_bench.prompt_following import Check, Summary, Tally, checks, summarise_checks
 from foley_bench.quality.asks import Ask, Setting
-from foley_bench.quality.frechet import Floats, features
+from foley_bench.quality.frechet import features
 from foley_bench.quality.sources import Source
 from foley_export.demo_model.scenes import Scene
 
@@ -21,7 +22,7 @@ class Heard:
 
     scored: list[tuple[Scene, tuple[Check, ...]]]
     features: Floats
-    """[n,96]; see `frechet.features`."""
+    """[n,96]; see `features`."""
 
     @property
     def verdicts(self) -> list[bool]:

@@ -6,7 +6,8 @@ from typing import Final
 import numpy as np
 
 from foley.files import new_file
-from foley_bench.quality.frechet import Floats, features
+from foley_bench.fidelity.frechet import Floats
+from foley_bench.quality.frechet import features
 from foley_bench.quality.identity import yardstick
 from foley_export.demo_model.corpus import held_out_captions
 from foley_export.demo_model.sounds import render

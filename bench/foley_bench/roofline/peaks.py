@@ -2,7 +2,8 @@
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -13,16 +14,19 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from foley.manifest import Precision
-from foley_engines import GraphFile, Host, Setup, Shape, Spelling, TensorRtSetup, open_host
+from foley_engines import GraphFile, Host, Session, Setup, Spelling, TensorRtSetup, open_host
 
 OPSET: Final = 20
 IR_VERSION: Final = 10
 CHAIN: Final = 4
 """Products one after another, so that casts at the boundary weigh little."""
-SIZES: Final = (512, 1024, 2048, 4096, 8192)
+SIZES: Final = (256, 512, 1024, 2048, 4096, 8192)
 """Rows and columns that are tried, until a run takes `LONG_S`."""
 LONG_S: Final = 0.05
-REPEATS: Final = 7
+BLOCK_S: Final = 0.01
+"""How long runs on end take together: single short ones would meet a calm moment more often, and win by it."""
+ROUNDS: Final = 15
+WARM_UP: Final = 2
 TERMS: Final = 1 << 25
 """Elements of each array of the sum: 128 MiB, beyond every cache."""
 
@@ -37,64 +41,86 @@ class Peaks:
     """Rows and columns of the matrices that reached it."""
 
 
-def measure_peaks(setup: Setup, precision: Precision) -> Peaks:
-    """Measure an engine's best rates: of products in a precision, and of memory.
+@dataclass(frozen=True)
+class Task:
+    """Work whose rate is measured."""
+
+    amount: int
+    """Operations or bytes of a run."""
+    run: Callable[[int], float]
+    """Does some runs on end; gives the seconds of one."""
+
+
+def measure_peaks(setup: Setup, precision: Precision, rounds: int = ROUNDS) -> Peaks:
+    """Measure an engine's best rates: of products in a precision, and of memory, in float32.
 
     Raises:
         EngineUnavailableError: the engine cannot run here.
         EngineError: it does not run the graphs.
     """
-    with tempfile.TemporaryDirectory(prefix="foley-peaks-") as folder:
+    with tempfile.TemporaryDirectory(prefix="foley-peaks-") as folder, ExitStack() as opened:
         own = replace(setup, plans=Path(folder)) if isinstance(setup, TensorRtSetup) else setup
-        with open_host(own) as host:
-            rates = list(_product_rates(host, Path(folder), precision))
-            best, size = max(rates)
-            return Peaks(best, _sum_rate(host, Path(folder)), size)
+        graphs = Opener(opened.enter_context(open_host(own)), Path(folder), opened)
+        products = _products(graphs, precision)
+        *rates, memory = best_rates([*products.values(), graphs.sum()], rounds)
+        best, size = max(zip(rates, products, strict=True))
+        return Peaks(best, memory, size)
 
 
-def _product_rates(host: Host, folder: Path, precision: Precision) -> list[tuple[float, int]]:
-    """Give operations a second of growing products, and their sizes."""
-    rates = []
+def best_rates(tasks: Sequence[Task], rounds: int) -> list[float]:
+    """Let tasks take turns, each for `BLOCK_S` or one run; give each one's best amount a second."""
+    blocks = [max(1, round(BLOCK_S / task.run(1))) for task in tasks]
+    turns = [[task.amount / task.run(runs) for task, runs in zip(tasks, blocks, strict=True)] for _ in range(rounds)]
+    return [max(rates) for rates in zip(*turns, strict=True)]
+
+
+class Opener:
+    """Opens the graphs of the peaks in an engine, until its stack is closed."""
+
+    def __init__(self, host: Host, folder: Path, opened: ExitStack) -> None:
+        self._host, self._folder, self._opened = host, folder, opened
+
+    def product(self, size: int, precision: Precision) -> Task:
+        """Open a chain of products of matrices with so many rows and columns."""
+        shape = (size, size)
+        session = self._session(f"product{size}", product_chain(size, precision), {"x": shape, "z": shape})
+        return Task(2 * CHAIN * size**3, _clocked(session))
+
+    def sum(self) -> Task:
+        """Open a sum that reads two arrays and writes one."""
+        session = self._session("sum", array_sum(), dict.fromkeys("xyz", (TERMS,)))
+        return Task(3 * 4 * TERMS, _clocked(session))
+
+    def _session(self, name: str, model: onnx.ModelProto, shapes: dict[str, tuple[int, ...]]) -> Session:
+        """Bind a graph to ones and warm it up. Outputs are bound too: else they would be allocated at each run."""
+        file = self._folder / f"{name}.onnx"
+        onnx.save(model, file)
+        session = self._opened.enter_context(self._host.open(GraphFile(name, Spelling(file)))).bind(**shapes)
+        for info in model.graph.input:
+            session[info.name].write(np.ones(shapes[info.name], np.float32))
+        _clocked(session)(WARM_UP)
+        return session
+
+
+def _products(graphs: Opener, precision: Precision) -> dict[int, Task]:
+    """Open growing products, by their rows."""
+    found: dict[int, Task] = {}
     for size in SIZES:
-        file = folder / f"product{size}.onnx"
-        onnx.save(product_chain(size, precision), file)
-        seconds = _best_s(host, file, {"x": (size, size)})
-        rates.append((2 * CHAIN * size**3 / seconds, size))
-        if seconds > LONG_S:
+        found[size] = graphs.product(size, precision)
+        if found[size].run(1) > LONG_S:
             break
-    return rates
+    return found
 
 
-def _sum_rate(host: Host, folder: Path) -> float:
-    """Give bytes a second of a sum that reads two arrays and writes one."""
-    file = folder / "sum.onnx"
-    onnx.save(array_sum(), file)
-    return 3 * 4 * TERMS / _best_s(host, file, {"x": (TERMS,), "y": (TERMS,)})
-
-
-def _best_s(host: Host, file: Path, shapes: dict[str, Shape]) -> float:
-    """Give the seconds of a graph's fastest run, after two that are not counted."""
-    with host.open(GraphFile(file.stem, Spelling(file))) as engine:
-        session = engine.bind(**shapes)
-        for name, shape in shapes.items():
-            session[name].write(np.ones(shape, np.float32))
-
-        def run() -> None:
-            session.run()
-            session.wait()
-
-        return best_s(run)
-
-
-def best_s(run: Callable[[], None], repeats: int = REPEATS) -> float:
-    """Give the seconds of the fastest of some runs, after two that are not counted."""
-    times = []
-    for number in range(repeats + 2):
+def _clocked(session: Session) -> Callable[[int], float]:
+    def run(times: int) -> float:
         begin = time.perf_counter()
-        run()
-        if number >= 2:
-            times.append(time.perf_counter() - begin)
-    return min(times)
+        for _ in range(times):
+            session.run()
+        session.wait()
+        return (time.perf_counter() - begin) / times
+
+    return run
 
 
 def product_chain(size: int, precision: Precision) -> onnx.ModelProto:

@@ -1,5 +1,6 @@
 """The CUDA runtime through NVIDIA's own bindings; every status is checked."""
 
+import ctypes
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
@@ -8,6 +9,7 @@ from foley_engines.errors import EngineError, EngineUnavailableError
 
 INSTALL: Final = "pip install 'cuda-python>=12.6'"
 NO_DRIVER: Final = "no CUDA device can be used: there is no NVIDIA driver here; install it"
+DRIVERS: Final = ("libcuda.so.1", "nvcuda.dll")
 MODULES: Final = ("cuda", "cuda.bindings", "cuda.bindings.runtime")
 
 
@@ -20,6 +22,17 @@ class DeviceFacts:
     compute_capability: tuple[int, int]
     memory_bytes: int
     multiprocessors: int
+
+
+def without_driver() -> str:
+    """Give a remark for whoever is told to install a library for NVIDIA GPUs where there is no driver of one."""
+    for name in DRIVERS:
+        try:
+            ctypes.CDLL(name)
+        except OSError:
+            continue
+        return ""
+    return "; but first a GPU: there is no NVIDIA driver on this machine"
 
 
 @cache

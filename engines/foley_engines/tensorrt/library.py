@@ -4,9 +4,10 @@ import re
 from functools import cache
 from typing import Any, Final
 
+from foley_engines.cuda.driver import without_driver
 from foley_engines.errors import EngineError, EngineUnavailableError
 
-INSTALL: Final = "pip install 'tensorrt>=10.3' 'cuda-python>=12.6'"
+INSTALL: Final = "pip install 'tensorrt>=10.3' 'cuda-python>=12.6' filelock"
 OLDEST: Final = (10, 3)
 ATTENTION_SINCE: Final = (10, 14)
 """The first version whose ONNX parser takes the operator `Attention`."""
@@ -24,7 +25,8 @@ def import_library() -> Any:  # noqa: ANN401 — the library has no types
         import tensorrt as trt
     except (ImportError, OSError) as error:
         if isinstance(error, ModuleNotFoundError) and error.name == "tensorrt":
-            raise EngineUnavailableError(f"engine 'tensorrt' needs NVIDIA's TensorRT: {INSTALL}") from error
+            words = f"engine 'tensorrt' needs NVIDIA's TensorRT: {INSTALL}{without_driver()}"
+            raise EngineUnavailableError(words) from error
         words = " ".join(str(error).split())
         raise EngineUnavailableError(f"TensorRT does not load: {words}; reinstall it: {INSTALL}") from error
     if version_of(trt)[:2] < OLDEST:

@@ -38,4 +38,15 @@ def read_model(checkpoint: Checkpoint, loras: Sequence[Lora] = ()) -> Model:
         if system.recognises(checkpoint):
             return system.read_model(checkpoint, loras)
     looked = "; ".join(system.LAYOUTS for system in SYSTEMS)
-    raise CheckpointError(f"{checkpoint.name} has no known layout; looked in {checkpoint.folder} for {looked}")
+    raise CheckpointError(
+        f"{checkpoint.name} has no known layout; looked in {checkpoint.folder} for {looked}{_hint(checkpoint)}"
+    )
+
+
+def _hint(checkpoint: Checkpoint) -> str:
+    """Say what to do with what is there."""
+    if checkpoint.has("model_index.json"):
+        return "; it is a pipeline without a vocoder: put the one that it was made for in vocoder/"
+    if checkpoint.has("unet") or checkpoint.has("diffusion_pytorch_model.safetensors"):
+        return f"; a U-Net alone goes with its pipeline: foley export PIPELINE --unet {checkpoint.folder}"
+    return ""

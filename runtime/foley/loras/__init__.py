@@ -4,7 +4,7 @@
 finds the matrices that are meant, `update.py` computes their new values, `overlay.py` holds the files with them.
 """
 
-from foley.loras.lora import Lora, parse_lora
+from foley.loras.lora import Lora, checked_loras, parse_lora
 from foley.loras.overlay import Overlay, write_overlay
 
-__all__ = ["Lora", "Overlay", "parse_lora", "write_overlay"]
+__all__ = ["Lora", "Overlay", "checked_loras", "parse_lora", "write_overlay"]

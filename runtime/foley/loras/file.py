@@ -27,6 +27,8 @@ PLAIN: Final = re.compile(r"\^?[\w.-]+\$?")
 PEFT_CONFIG: Final = "adapter_config.json"
 """PEFT's settings beside its file `PEFT_FILE`."""
 PEFT_FILE: Final = "adapter_model.safetensors"
+USUAL: Final = ("pytorch_lora_weights.safetensors", PEFT_FILE)
+"""What trainers call the file in their folders."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +64,7 @@ def read_lora_file(path: Path) -> LoraFile:
 
 
 def _content(path: Path) -> bytes:
-    if path.suffix != ".safetensors" or not path.is_file():
-        raise UsageError(f"LoRA {path} is no .safetensors file; give the file that a trainer saved")
+    _check_place(path)
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:
@@ -71,6 +72,17 @@ def _content(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise UsageError(f"LoRA {path} cannot be read: {error.strerror}") from error
+
+
+def _check_place(path: Path) -> None:
+    if path.is_dir():
+        inside = next((name for name in USUAL if (path / name).is_file()), None)
+        fix = f"give {path / inside}" if inside else "give the .safetensors file in it that a trainer saved"
+        raise UsageError(f"LoRA {path} is a folder, expected a file; {fix}")
+    if not path.exists():
+        raise UsageError(f"LoRA {path} does not exist; give the .safetensors file that a trainer saved")
+    if path.suffix != ".safetensors":
+        raise UsageError(f"LoRA {path} ends in {path.suffix or 'nothing'!r}, expected .safetensors; save it as one")
 
 
 def _config(path: Path) -> bytes:

@@ -1,6 +1,7 @@
 """Which LoRA, and how strongly."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,20 @@ class Lora:
         return f"{Path(self.file).stem}@{self.scale:g}"
 
 
+def checked_loras(loras: Sequence[Lora]) -> tuple[Lora, ...]:
+    """Give several LoRAs as a tuple.
+
+    Raises:
+        RequestError: they are no sequence, or one of them is no `Lora`.
+    """
+    if isinstance(loras, Lora | str | Path):
+        raise RequestError(f"loras are {loras!r}, expected several, as in [foley.Lora('file.safetensors', 0.8)]")
+    for lora in loras:
+        if not isinstance(lora, Lora):
+            raise RequestError(f"a LoRA is {lora!r}, expected one as in foley.Lora('file.safetensors', 0.8)")
+    return tuple(loras)
+
+
 def parse_lora(text: str) -> Lora:
     """Read `FILE` or `FILE@SCALE`.
 
@@ -38,13 +53,15 @@ def parse_lora(text: str) -> Lora:
     name, mark, scale = text.rpartition("@")
     if not mark:
         return Lora(text)
+    if not name:
+        raise RequestError(f"--lora {text}: there is no file before the @, expected one, as in file.safetensors@0.8")
     try:
         number = float(scale)
     except ValueError:
         number = math.nan
-    if not name or not math.isfinite(number):
+    if not math.isfinite(number):
         raise RequestError(
-            f"--lora {text}: the scale is {scale!r}, expected a number, as in file.safetensors@0.8; "
-            f"a name that holds an @ takes one too: {text}@1"
+            f"--lora {text}: the scale is {scale!r}, expected a number, as in file.safetensors@0.8"
+            + (f"; a name that holds an @ takes one too: {text}@1" if Path(text).exists() else "")
         )
     return Lora(name, number)

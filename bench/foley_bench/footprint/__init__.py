@@ -1,0 +1,1 @@
+"""What Foley takes before it has made a sound: disk, import, memory, cold start; beside diffusers where asked."""

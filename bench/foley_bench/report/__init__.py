@@ -1,0 +1,1 @@
+"""A page's tables and plots, rendered from kept rows."""

@@ -1,0 +1,61 @@
+"""`foley bench compare` with real peers, at toy size."""
+
+import json
+from pathlib import Path
+
+import pytest
+from support.commands import ROOT, Command
+
+from foley_bench.parity.bundles import Bundles
+
+DEMO = ROOT / "export/foley_export/demo_model/checkpoint"
+QUICK = ("--threads", 1, "--rounds", 3, "--seconds", 0.64)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+def test_a_tiny_checkpoint_agrees_with_diffusers_in_every_unit(command: Command, tmp_path: Path) -> None:
+    made, results = Bundles(tmp_path), tmp_path / "rows.jsonl"
+    checkpoint, bundle = made.checkpoint("no-adapter"), made.bundle("no-adapter", "fp32")
+    units = [part for unit in ("step", "decode", "clip") for part in ("--unit", unit)]
+    options = ("--with", "diffusers", *QUICK, *units, "--estimate", 25, "--results", results)
+    done = command("bench", "compare", checkpoint, "--bundle", bundle, *options)
+    assert (done.code, done.err) == (0, "")
+    [row] = map(json.loads, results.read_text().splitlines())
+    assert row["configuration"]["peer"] == "diffusers"
+    assert row["configuration"]["checkpoint"] == checkpoint.name
+    assert row["method"]["reference"] == "diffusers"
+    assert row["fidelity"]["denoise_step"] > 80
+    for unit in ("step", "decode", "clip"):
+        assert row["figures"][unit]["foley_snr_db"] > 80
+        assert row["figures"][unit]["peer_snr_db"] is None
+    assert row["figures"]["estimated"]["steps"] == 25
+    assert row["figures"]["step"]["evaluations"] == 4  # PNDM evaluates once more
+
+
+@pytest.mark.slow
+def test_a_bundle_of_another_checkpoint_is_caught(command: Command, mini_bundle: Path) -> None:
+    options = ("--with", "diffusers", *QUICK, "--sampler", "ddim")
+    command("bench", "compare", DEMO, "--bundle", mini_bundle, *options).refused(code=1)
+
+
+@pytest.mark.slow
+def test_a_peer_that_is_asked_for_and_absent_makes_exit_code_1(command: Command) -> None:
+    bundle = ROOT / "runtime/foley/demo"
+    options = ("--with", "optimum", "--python", "optimum=/no/python", *QUICK)
+    done = command("bench", "compare", DEMO, "--bundle", bundle, *options)
+    assert done.code == 1
+    assert "absent: /no/python does not start" in done.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--with", "onnx"], "there is no peer 'onnx'"),
+        (["--python", "onnx=python"], "expected PEER=PATH"),
+        (["--with", "diffusers", "--sampler", "euler-a"], "sampler is 'euler-a', expected one of pndm"),
+        (["--with", "optimum", "--unit", "clip"], "optimum computes step and decode only"),
+    ],
+)
+def test_misuse_is_one_line(command: Command, mini_bundle: Path, arguments: list[str], words: str) -> None:
+    command("bench", "compare", DEMO, "--bundle", mini_bundle, *arguments).refused(words)
