@@ -6,24 +6,22 @@ from pathlib import Path
 import pytest
 from support.commands import ROOT, Command
 
-from foley_bench.parity.bundles import Bundles
-
 DEMO = ROOT / "export/foley_export/demo_model/checkpoint"
+BUNDLE = ROOT / "runtime/foley/demo"
 QUICK = ("--threads", 1, "--rounds", 3, "--seconds", 0.64)
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
-def test_a_tiny_checkpoint_agrees_with_diffusers_in_every_unit(command: Command, tmp_path: Path) -> None:
-    made, results = Bundles(tmp_path), tmp_path / "rows.jsonl"
-    checkpoint, bundle = made.checkpoint("no-adapter"), made.bundle("no-adapter", "fp32")
+def test_the_demo_agrees_with_diffusers_in_every_unit(command: Command, tmp_path: Path) -> None:
+    results = tmp_path / "rows.jsonl"
     units = [part for unit in ("step", "decode", "clip") for part in ("--unit", unit)]
-    options = ("--with", "diffusers", *QUICK, *units, "--estimate", 25, "--results", results)
-    done = command("bench", "compare", checkpoint, "--bundle", bundle, *options)
+    options = ("--with", "diffusers", *QUICK, "--sampler", "pndm", *units, "--estimate", 25, "--results", results)
+    done = command("bench", "compare", DEMO, "--bundle", BUNDLE, *options)
     assert (done.code, done.err) == (0, "")
     [row] = map(json.loads, results.read_text().splitlines())
     assert row["configuration"]["peer"] == "diffusers"
-    assert row["configuration"]["checkpoint"] == checkpoint.name
+    assert row["configuration"]["checkpoint"] == DEMO.name
     assert row["method"]["reference"] == "diffusers"
     assert row["fidelity"]["denoise_step"] > 80
     for unit in ("step", "decode", "clip"):
@@ -41,9 +39,8 @@ def test_a_bundle_of_another_checkpoint_is_caught(command: Command, mini_bundle:
 
 @pytest.mark.slow
 def test_a_peer_that_is_asked_for_and_absent_makes_exit_code_1(command: Command) -> None:
-    bundle = ROOT / "runtime/foley/demo"
     options = ("--with", "optimum", "--python", "optimum=/no/python", *QUICK)
-    done = command("bench", "compare", DEMO, "--bundle", bundle, *options)
+    done = command("bench", "compare", DEMO, "--bundle", BUNDLE, *options)
     assert done.code == 1
     assert "absent: /no/python does not start" in done.out
 

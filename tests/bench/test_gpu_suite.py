@@ -5,8 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.commands import ROOT
 
 from foley.cli import cli
+from foley.demo_bundle import demo_bundle
 from foley_bench.gpu_suite.plan import Part, Subject, parts
 from foley_bench.gpu_suite.run import Outcome, run_parts
 
@@ -79,12 +81,13 @@ def test_the_plan_prepares_what_is_not_given_and_skips_engines_that_are_not_here
     assert next(each.name for each in parts(given)) == "cuda: verify"
 
 
+CHECKPOINT = ROOT / "export/foley_export/demo_model/checkpoint"
 LONG = ("throughput", "roofline")
 
 
 @pytest.mark.slow
-def test_the_suite_on_a_tiny_model_and_the_cpu(tmp_path: Path) -> None:
-    subject = Subject(tmp_path, "tiny", ("cpu",), batches=(1, 2))
+def test_the_suite_on_the_demo_and_the_cpu(tmp_path: Path) -> None:
+    subject = Subject(tmp_path, "tiny", ("cpu",), CHECKPOINT, demo_bundle(), batches=(1, 2))
     short = [each for each in parts(subject) if not each.name.endswith(LONG)]
     outcomes = run_parts(short, tmp_path / "suite.json", subject.rows, 600.0, lambda _: None)
     assert {outcome.part: (outcome.state, outcome.said) for outcome in outcomes if outcome.state != "done"} == {}

@@ -1,7 +1,6 @@
 """New processes: how long an import takes, and a cold start; contestants take turns."""
 
 import json
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +10,7 @@ from typing import Any, Final
 from foley.bundle import Bundle
 from foley.errors import UsageError
 from foley.request import Request
-from foley_bench.build import Workload
+from foley_bench.build import EXACT_DB, Workload
 from foley_bench.footprint import peer_child
 from foley_bench.footprint.environment import run
 from foley_bench.latency.cold import ColdStart, cold_start, medians, start
@@ -98,4 +97,9 @@ def verified(python: Path, bundle: Path, threads: int | None) -> dict[str, float
     given = [] if threads is None else ["--threads", str(threads)]
     lines = run([str(python), "-I", "-m", "foley", "verify", str(bundle), *given, "--json"]).splitlines()
     reports = [json.loads(line) for line in lines]
-    return {report["graph"]: round(report["snr_db"] or math.inf, 1) for report in reports}
+    return {report["graph"]: _decibels(report["snr_db"]) for report in reports}
+
+
+def _decibels(snr_db: float | None) -> float:
+    """Read a figure of `foley verify`, whose JSON has null for outputs without any error."""
+    return EXACT_DB if snr_db is None else round(snr_db, 1)
