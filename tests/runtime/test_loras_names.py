@@ -1,5 +1,7 @@
 """The names that trainers write, and what is refused by its name."""
 
+from pathlib import Path
+
 import pytest
 
 from foley.errors import RequestError, UsageError
@@ -89,10 +91,22 @@ def test_file_and_scale(text: str, expected: Lora):
     assert parse_lora(text) == expected
 
 
-@pytest.mark.parametrize("text", ["a@much", "a@", "a@nan", "a@inf", "a@b.safetensors", "@1"])
+@pytest.mark.parametrize("text", ["a@much", "a@", "a@nan", "a@inf", "a@b.safetensors"])
 def test_a_scale_that_is_no_number(text: str):
-    with pytest.raises(RequestError, match=r"^--lora .*expected a number, as in file.safetensors@0.8; .*@1$"):
+    with pytest.raises(RequestError, match=r"^--lora .*expected a number, as in file.safetensors@0.8$"):
         parse_lora(text)
+
+
+def test_a_file_whose_name_holds_the_mark(tmp_path: Path):
+    file = tmp_path / "a@b.safetensors"
+    file.touch()
+    with pytest.raises(RequestError, match=r"; a name that holds an @ takes one too: .*a@b.safetensors@1$"):
+        parse_lora(str(file))
+
+
+def test_a_scale_without_a_file():
+    with pytest.raises(RequestError, match=r"^--lora @1: there is no file before the @, expected one"):
+        parse_lora("@1")
 
 
 @pytest.mark.parametrize("scale", [float("nan"), float("inf"), "1", None, True])
