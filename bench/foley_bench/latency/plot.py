@@ -25,7 +25,7 @@ def plot_stages(rows: Sequence[Mapping[str, Any]], file: Path) -> None:
     axes.set_yticks(range(len(rows)), [_name(row["configuration"]) for row in rows])
     axes.invert_yaxis()
     axes.set_xlabel("ms")
-    axes.legend(ncols=3, fontsize="small", frameon=False)
+    figure.legend(loc="outside upper center", ncols=len(STAGES), fontsize="small", frameon=False)
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file, dpi=150)
     pyplot.close(figure)
