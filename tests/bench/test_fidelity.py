@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from support.bundles import edit_manifest, scale_weights
-from support.commands import Command
 from support.mini_bundle import write_mini_bundle
 
 from foley.bundle import load_bundle
@@ -29,16 +28,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::foley.prompt.PromptTruncatedWar
 
 RATE_HZ = 16_000
 ASKS = make_asks(["a dog", "a loud bell"], 2, 7, scored=False)
-
-
-@pytest.fixture
-def bundle(tmp_path: Path) -> Path:
-    return write_mini_bundle(tmp_path / "mini")
-
-
-@pytest.fixture
-def command(capsys, monkeypatch) -> Command:
-    return Command(capsys, monkeypatch)
 
 
 def departures(*texts: str, asks=ASKS):

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.commands import run_cli
 from support.mini_bundle import write_mini_bundle
 
 from foley.bundle import load_bundle
-from foley.cli import main
 from foley.demo_bundle import demo_bundle
 from foley.errors import EngineError, FailureError, UsageError
 from foley.request import make_request
@@ -213,12 +213,7 @@ def test_a_wheel_is_built_and_an_environment_made(tmp_path: Path) -> None:
 
 
 def command(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    code = 0
-    try:
-        main(["bench", "footprint", *arguments])
-    except SystemExit as leaving:
-        code = int(leaving.code or 0)
-    return (code, *capsys.readouterr())
+    return run_cli(capsys, "bench", "footprint", *arguments)
 
 
 @pytest.fixture

@@ -7,10 +7,9 @@ from pathlib import Path
 from statistics import median
 
 import pytest
-from support.mini_bundle import write_mini_bundle
+from support.commands import run_cli
 
 import foley
-from foley.cli import main
 from foley.errors import EngineError
 from foley_bench.build import Workload
 from foley_bench.latency.cold import cold_start
@@ -20,11 +19,6 @@ from foley_engines.onnxruntime_cpu import CpuSession
 
 SLOWED_S = 0.2
 STAGE_OF = {graph: graph for graph in ("text_encoder", "latent_decoder", "vocoder")} | {"denoise_step": "denoising"}
-
-
-@pytest.fixture
-def bundle(tmp_path: Path) -> Path:
-    return write_mini_bundle(tmp_path / "mini")
 
 
 def slow(monkeypatch: pytest.MonkeyPatch, graph: str) -> None:
@@ -89,12 +83,7 @@ def test_a_cold_start_that_fails_says_why(tmp_path: Path) -> None:
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    code = 0
-    try:
-        main(["bench", "latency", *arguments])
-    except SystemExit as leaving:
-        code = int(leaving.code or 0)
-    return (code, *capsys.readouterr())
+    return run_cli(capsys, "bench", "latency", *arguments)
 
 
 def test_the_command_prints_stages_and_keeps_a_row(

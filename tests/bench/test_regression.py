@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from support.mini_bundle import write_mini_bundle
+from support.commands import run_cli
 
 import foley
-from foley.cli import main
 from foley.errors import EngineError, UsageError
 from foley_bench.build import Workload
 from foley_bench.latency.cold import engine_options_of
@@ -29,11 +28,6 @@ from foley_engines import CpuSetup
 from foley_engines.onnxruntime_cpu import CpuSession
 
 CLIP = PacedClip(steps_s=2.0, rendering_s=1.0, yardsticks_s=0.5, work_cpu_s=2.4, yardsticks_cpu_s=0.4, runs=5)
-
-
-@pytest.fixture
-def bundle(tmp_path: Path) -> Path:
-    return write_mini_bundle(tmp_path / "mini")
 
 
 def order(bundle: Path, graph: Path) -> Order:
@@ -214,12 +208,7 @@ OPTIONS = ["--threads", "1", "--steps", "2", "--processes", "8", "--clips", "3"]
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    code = 0
-    try:
-        main(["bench", *arguments])
-    except SystemExit as leaving:
-        code = int(leaving.code or 0)
-    return (code, *capsys.readouterr())
+    return run_cli(capsys, "bench", *arguments)
 
 
 def test_slower_steps_are_caught_and_the_same_ones_are_not(

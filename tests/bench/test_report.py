@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.commands import run_cli
 
-from foley.cli import main
 from foley_bench.report.heading import heading, labels
 from foley_bench.report.kept import is_disturbed, newest
 from foley_bench.report.kinds import KINDS
@@ -215,12 +215,7 @@ def test_pictures_are_numbered_within_their_kind() -> None:
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    code = 0
-    try:
-        main(["bench", "report", *arguments])
-    except SystemExit as leaving:
-        code = int(leaving.code or 0)
-    return (code, *capsys.readouterr())
+    return run_cli(capsys, "bench", "report", *arguments)
 
 
 @pytest.fixture

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.mini_bundle import write_mini_bundle
+from support.commands import run_cli
 
 from foley.bundle import load_bundle
-from foley.cli import main
 from foley.demo_bundle import demo_bundle
 from foley.request import make_request
 from foley_bench.roofline import peaks as peaks_module
@@ -26,11 +25,6 @@ from foley_engines.onnxruntime_cpu import CpuSession
 PEAKS = Peaks(flops_per_s=100e9, bytes_per_s=10e9, product_size=512)
 """The ridge is at ten operations a byte."""
 GRAPHS = ("text_encoder", "denoise_step", "latent_decoder", "vocoder")
-
-
-@pytest.fixture
-def bundle(tmp_path: Path) -> Path:
-    return write_mini_bundle(tmp_path / "mini")
 
 
 @pytest.fixture
@@ -148,12 +142,7 @@ def test_a_slowed_graph_is_slow_in_its_stage(bundle: Path, monkeypatch: pytest.M
 
 
 def command(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    code = 0
-    try:
-        main(["bench", "roofline", *arguments])
-    except SystemExit as leaving:
-        code = int(leaving.code or 0)
-    return (code, *capsys.readouterr())
+    return run_cli(capsys, "bench", "roofline", *arguments)
 
 
 @pytest.fixture

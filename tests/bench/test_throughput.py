@@ -2,13 +2,11 @@
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 from support.bundles import scale_weights
-from support.commands import ROOT, Command, run_python
-from support.mini_bundle import write_mini_bundle
+from support.commands import ROOT, run_python
 from support.nvidia.install import installed
 
 import foley
@@ -22,16 +20,6 @@ from foley_engines import CpuSetup, CudaSetup
 from foley_engines.errors import EngineError
 
 FREE = Limits(free_mib=lambda: 1000.0)
-
-
-@pytest.fixture
-def bundle(tmp_path: Path) -> Path:
-    return write_mini_bundle(tmp_path / "mini")
-
-
-@pytest.fixture
-def command(capsys, monkeypatch) -> Command:
-    return Command(capsys, monkeypatch)
 
 
 def made(batch: int, latency_s: float, peak_mib: float = 100.0, device_mib=None, device_free_mib=None) -> Visit:

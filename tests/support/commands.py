@@ -39,12 +39,17 @@ class Command:
         """Run `foley ARGUMENTS` in this process, with `stdin` as a pipe would give it."""
         self.monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
         self.capsys.readouterr()
-        code = 0
-        try:
-            main([str(argument) for argument in arguments])
-        except SystemExit as end:
-            code = int(end.code or 0)
-        return Outcome(code, *self.capsys.readouterr())
+        return Outcome(*run_cli(self.capsys, *map(str, arguments)))
+
+
+def run_cli(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    """Run `foley ARGUMENTS` in this process; gives the exit code, stdout and stderr."""
+    code = 0
+    try:
+        main([*arguments])
+    except SystemExit as end:
+        code = int(end.code or 0)
+    return (code, *capsys.readouterr())
 
 
 def run_python(*arguments: object, stdin: bytes = b"", cwd: Path | None = None) -> Outcome:
