@@ -10,7 +10,7 @@ import numpy as np
 
 import foley
 from foley.bundle import Bundle, load_bundle
-from foley_engines.onnxruntime_cpu import CpuSession
+from foley_engines.onnxruntime_cpu_session import CpuSession
 
 
 def generate(bundle: Path, steps: int, seconds: float) -> dict[str, Any]:

@@ -52,3 +52,8 @@ class EngineError(FailureError):
 
 class VerificationError(FailureError):
     """An engine's output departs from the recorded one by more than its precision allows."""
+
+
+def one_line(error: Exception) -> str:
+    """Give an error's message without its line breaks."""
+    return " ".join(str(error).split())

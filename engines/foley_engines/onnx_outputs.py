@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from foley_engines.base import Array
-from foley_engines.errors import EngineError
-from foley_engines.onnxruntime_cpu import import_library, one_line
+from foley_engines.errors import EngineError, one_line
+from foley_engines.onnxruntime_cpu import import_library
 
 GRAPH: Final = 7
 OUTPUT: Final = 12

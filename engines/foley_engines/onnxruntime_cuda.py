@@ -11,10 +11,10 @@ from foley_engines.cuda.device import Device
 from foley_engines.cuda.driver import find_device, import_runtime, without_driver
 from foley_engines.cuda.session import DeviceSession
 from foley_engines.cuda.tensors import DeviceTensors
-from foley_engines.errors import EngineError, EngineUnavailableError
+from foley_engines.errors import EngineError, EngineUnavailableError, one_line
 from foley_engines.graph_file import GraphFile, Spelling
 from foley_engines.onnxruntime_assignment import RECORD, check_fused, check_nothing_left, check_provider, operators_of
-from foley_engines.onnxruntime_cpu import one_line, spec_of
+from foley_engines.onnxruntime_cpu import spec_of
 from foley_engines.pool import SessionPool
 from foley_engines.profiles import shapes_from, sizes_in
 from foley_engines.setups import CudaSetup

@@ -15,7 +15,7 @@ from foley_bench.build import Workload
 from foley_bench.latency.cold import cold_start
 from foley_bench.latency.stages import STAGES, ClipTimes, clock_clip, stage_spreads
 from foley_engines import CpuSetup
-from foley_engines.onnxruntime_cpu import CpuSession
+from foley_engines.onnxruntime_cpu_session import CpuSession
 
 SLOWED_S = 0.2
 STAGE_OF = {graph: graph for graph in ("text_encoder", "latent_decoder", "vocoder")} | {"denoise_step": "denoising"}

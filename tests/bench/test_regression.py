@@ -25,7 +25,7 @@ from foley_bench.regression.sample import Sample, find_turns, run_child
 from foley_bench.regression.verdict import compare, final_finding, first_finding, locate
 from foley_bench.regression.yardstick import Yardstick, yardstick_file, yardstick_graph
 from foley_engines import CpuSetup
-from foley_engines.onnxruntime_cpu import CpuSession
+from foley_engines.onnxruntime_cpu_session import CpuSession
 
 CLIP = PacedClip(steps_s=2.0, rendering_s=1.0, yardsticks_s=0.5, work_cpu_s=2.4, yardsticks_cpu_s=0.4, runs=5)
 

@@ -20,7 +20,7 @@ from foley_bench.roofline.peaks import Peaks, Task, array_sum, best_rates, measu
 from foley_bench.roofline.stages import count_stages, stage_sizes, time_stages
 from foley_bench.roofline.table import roofline_table
 from foley_engines import CpuSetup
-from foley_engines.onnxruntime_cpu import CpuSession
+from foley_engines.onnxruntime_cpu_session import CpuSession
 
 PEAKS = Peaks(flops_per_s=100e9, bytes_per_s=10e9, product_size=512)
 """The ridge is at ten operations a byte."""

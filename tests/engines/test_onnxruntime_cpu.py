@@ -14,7 +14,8 @@ from support.sum_graph import SHAPES, SUM, X, write_inputs, write_sum_graph
 
 from foley_engines import GraphFile, open_host
 from foley_engines.errors import EngineError
-from foley_engines.onnxruntime_cpu import CpuEngine, CpuSession
+from foley_engines.onnxruntime_cpu import CpuEngine
+from foley_engines.onnxruntime_cpu_session import CpuSession
 
 HALF = """<ir_version: 9, opset_import: ["" : 20, "com.microsoft" : 1]>
 half (float[B,L,8] x) => (float[B,L,8] y) {

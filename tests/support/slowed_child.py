@@ -4,7 +4,7 @@ import sys
 import time
 
 from foley_bench.regression.child import main
-from foley_engines.onnxruntime_cpu import CpuSession
+from foley_engines.onnxruntime_cpu_session import CpuSession
 
 MORE = 0.10
 

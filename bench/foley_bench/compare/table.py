@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from foley_bench.sentences import title
+
 UNITS: Final = ("step", "decode", "clip")
 HEAD: Final = (
     f"{'peer':<20}{'unit':<10}{'time':>7}  {'range':<14}{'processor':>9}{'dB':>8}  {'busy':<11}{'first run':>9}"
@@ -19,10 +21,8 @@ def compare_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _title(row: Mapping[str, Any]) -> list[str]:
     what, how = row["configuration"], row["method"]
-    threads = f", {what['threads']} threads" if what["threads"] else ""
     return [
-        f"{what['bundle']} ({what['precision']}) in {what['engine']}{threads}: {what['steps']} steps of "
-        f"{what['sampler']}, {what['seconds']:g} s, guidance {what['guidance']:g}, batch {what['batch']}",
+        title(what),
         f"a peer's time over Foley's in the same round, so above 1 Foley is faster; dB against {how['reference']}",
     ]
 

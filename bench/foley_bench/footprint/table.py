@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from foley_bench.sentences import against_torch, title
+
 GOALS: Final = {"installed_mb": 150.0, "import_s": 0.3, "first_s": 3.0}
 LINES: Final = {
     "installed_mb": "installed, MB",
@@ -22,20 +24,11 @@ def footprint_table(measured: Mapping[str, Any]) -> str:
     columns = {f"foley[{what['extra']}]": _column({**figures, **figures["extras"][what["extra"]]}), "goal": GOALS}
     if "diffusers" in figures:
         columns["diffusers"] = _column(figures["diffusers"])
-    lines = [_title(what), f"{'':<30}" + "".join(f"{name:>14}" for name in columns)]
+    lines = [title(what), f"{'':<30}" + "".join(f"{name:>14}" for name in columns)]
     lines += [_line(words, [column.get(key) for column in columns.values()]) for key, words in LINES.items()]
     lines += [f"{name}: {_weights(each)}" for name, each in _installed(figures)]
     lines += ["diffusers' result is latents, Foley's a waveform"] if "diffusers" in figures else []
-    return "\n".join(
-        [*lines, f"against torch: {', '.join(f'{g} {db:g} dB' for g, db in measured['fidelity'].items())}"]
-    )
-
-
-def _title(what: Mapping[str, Any]) -> str:
-    return (
-        f"{what['bundle']} ({what['precision']}) in {what['engine']}, {what['threads']} threads: "
-        f"{what['seconds']:g} s, {what['steps']} steps of {what['sampler']}, guidance {what['guidance']:g}"
-    )
+    return "\n".join([*lines, against_torch(measured["fidelity"])])
 
 
 def _column(figures: Mapping[str, Any]) -> dict[str, float]:

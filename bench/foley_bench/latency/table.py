@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from foley_bench.timing import CALM
+from foley_bench.sentences import against_torch, disturbance, title
 
 NAMES: Final = {
     "text_encoder": "text encoder", "denoising": "denoising", "denoise_step": "  one step",
@@ -15,21 +15,13 @@ NAMES: Final = {
 def latency_table(measured: Mapping[str, Any]) -> str:
     """Lay a row out: configuration, a line a stage in milliseconds, cold start, fidelity."""
     figures = measured["figures"]
-    lines = [_title(measured["configuration"]), f"{'stage, ms':<16}{'median':>10}{'least':>10}{'p5':>10}{'p95':>10}"]
+    lines = [title(measured["configuration"]), f"{'stage, ms':<16}{'median':>10}{'least':>10}{'p5':>10}{'p95':>10}"]
     lines += [_line(name, figures[stage]) for stage, name in NAMES.items()]
     lines.append(f"{figures['whole']['repeats']} repeats; {figures['real_time_factor']:g} s for each second of sound")
     lines += _cold(figures.get("cold_start"))
-    lines.append(f"against torch: {', '.join(f'{graph} {db:g} dB' for graph, db in measured['fidelity'].items())}")
-    return "\n".join([*lines, *_disturbance(figures["share"], measured["configuration"])])
-
-
-def _title(what: Mapping[str, Any]) -> str:
-    batch = f", batch {what['batch']}" if what["batch"] > 1 else ""
-    threads = f", {what['threads']} threads" if what["threads"] else ""
-    return (
-        f"{what['bundle']} ({what['precision']}) in {what['engine']}{threads}: {what['seconds']:g} s, {what['steps']} "
-        f"steps of {what['sampler']}, guidance {what['guidance']:g}{batch}"
-    )
+    lines.append(against_torch(measured["fidelity"]))
+    share = figures["share"]
+    return "\n".join([*lines, *disturbance(share["busy"], share["cores"], measured["configuration"])])
 
 
 def _line(name: str, figures: Mapping[str, float | None]) -> str:
@@ -44,10 +36,3 @@ def _cold(figures: Mapping[str, float] | None) -> list[str]:
         f"a new process: imported after {figures['imported_s']:.2f} s, loaded after {figures['loaded_s']:.2f} s, "
         f"first clip after {figures['first_clip_s']:.2f} s; memory at most {figures['peak_mib']:.0f} MiB"
     ]
-
-
-def _disturbance(share: Mapping[str, Any], what: Mapping[str, Any]) -> list[str]:
-    """Say where others had a good part of the cores: the times are then theirs as well."""
-    if what["engine"] != "cpu" or share["busy"] >= CALM:
-        return []
-    return [f"disturbed: the clips had {share['busy']:.0%} of {share['cores']} cores; compare ratios of one run only"]

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from foley_bench.regression.check import PROCESSOR, WALL
 from foley_bench.regression.verdict import BEYOND, Difference, locate
+from foley_bench.sentences import title
 
 TIMES: Final = {WALL: "wall time", PROCESSOR: "processor time"}
 
@@ -14,7 +15,7 @@ def baseline_line(measured: Mapping[str, Any]) -> str:
     figures = measured["figures"]
     noise = ", ".join(f"{name} ±{_noise(figures[gate]):.1%}" for gate, name in TIMES.items())
     return (
-        f"{_title(measured['configuration'])}: {figures['work_ms']:.0f} ms, of {len(figures[WALL])} processes; {noise} "
+        f"{title(measured['configuration'])}: {figures['work_ms']:.0f} ms, of {len(figures[WALL])} processes; {noise} "
         f"({BEYOND:g} standard errors); {_fidelity(measured)}"
     )
 
@@ -26,7 +27,7 @@ def check_line(measured: Mapping[str, Any]) -> str:
     shown = f"{figures['finding']}: {figures['ratio'] - 1:+.1%} ({noise})"
     if figures["finding"] == "cannot tell":
         shown += "; try again on a calmer machine"
-    return f"{_title(measured['configuration'])}: {shown}; {_fidelity(measured)}"
+    return f"{title(measured['configuration'])}: {shown}; {_fidelity(measured)}"
 
 
 def _noise(ratios: list[float]) -> float:
@@ -35,11 +36,3 @@ def _noise(ratios: list[float]) -> float:
 
 def _fidelity(measured: Mapping[str, Any]) -> str:
     return f"against torch: {min(measured['fidelity'].values()):g} dB or more"
-
-
-def _title(what: Mapping[str, Any]) -> str:
-    threads = f", threads {what['threads']}" if what["threads"] else ""
-    return (
-        f"{what['bundle']} ({what['precision']}) in {what['engine']}{threads}, {what['seconds']:g} s, {what['steps']} "
-        f"steps of {what['sampler']}, guidance {what['guidance']:g}, batch {what['batch']}"
-    )

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from foley_bench.timing import CALM
+from foley_bench.sentences import against_torch, disturbance, title
 
 DRIFT: Final = 0.1
 """Part by which two measurements of a peak may differ unmentioned."""
@@ -13,27 +13,18 @@ COUNTED: Final = f"{'GFLOP':>10}{'MB least':>10}{'MB moved':>10}{'FLOP/B':>9}"
 def roofline_table(measured: Mapping[str, Any]) -> str:
     """Lay a row out: configuration, peaks, a line a stage, what to make of them, fidelity."""
     figures = measured["figures"]
-    lines = [_title(measured["configuration"]), *_peaks(figures["peaks"])]
+    lines = [title(measured["configuration"]), *_peaks(figures["peaks"])]
     lines.append(f"{'stage':<16}{'ms':>10}{COUNTED}{'GFLOP/s':>10}{'GB/s':>8}  nearer limit, fraction of it")
     lines += [_stage(name, stage) for name, stage in figures["stages"].items()]
-    lines += [*_outrun(figures["stages"]), *_disturbance(figures["share"], measured["configuration"])]
-    return "\n".join(
-        [*lines, f"against torch: {', '.join(f'{g} {db:g} dB' for g, db in measured['fidelity'].items())}"]
-    )
+    share = figures["share"]
+    lines += [*_outrun(figures["stages"]), *disturbance(share["busy"], share["cores"], measured["configuration"])]
+    return "\n".join([*lines, against_torch(measured["fidelity"])])
 
 
 def counts_table(counted: Mapping[str, Mapping[str, Any]]) -> str:
     """Lay out what was counted, a line a stage."""
     lines = [f"{_name(name)}{_counts(stage)}  {_sizes(stage)}" for name, stage in counted.items()]
     return "\n".join([f"{'stage':<16}{COUNTED}  sizes", *lines])
-
-
-def _title(what: Mapping[str, Any]) -> str:
-    threads = f", {what['threads']} threads" if what["threads"] else ""
-    return (
-        f"{what['bundle']} ({what['precision']}) in {what['engine']}{threads}: {what['seconds']:g} s, "
-        f"guidance {what['guidance']:g}, batch {what['batch']}"
-    )
 
 
 def _peaks(peaks: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
@@ -76,9 +67,3 @@ def _outrun(stages: Mapping[str, Mapping[str, Any]]) -> list[str]:
     names = [name for name, stage in stages.items() if stage["fraction"] > 1]
     words = "faster than the peaks: its data stayed in caches, or others had the machine while these were measured"
     return [f"{', '.join(names)}: {words}"] if names else []
-
-
-def _disturbance(share: Mapping[str, Any], what: Mapping[str, Any]) -> list[str]:
-    if what["engine"] != "cpu" or share["busy"] >= CALM:
-        return []
-    return [f"disturbed: the stages had {share['busy']:.0%} of {share['cores']} cores, their loading included"]
