@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from foley.errors import EngineError, UsageError, VerificationError
+from foley_bench.compare import child
 from foley_bench.compare.agreement import Reference, heard
 from foley_bench.compare.contestants import ALL, Contestant, Unit, make_peer, peer_names
 from foley_bench.compare.figures import Scope
@@ -119,6 +120,14 @@ def test_a_peer_that_goes_wrong_is_one_line_and_the_next_one_runs(
     assert words in wrong.why
     assert "\n" not in wrong.why
     assert following.status == "timed"
+
+
+def test_a_peer_that_hangs_is_ended_and_told(
+    stub: MakeStub, course: Course, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child, "ANSWER_S", 3.0)
+    found = outcome(stub("foley"), stub("peer", sleep_s=60.0), course, tmp_path, Scope(1, on_cpu=True))
+    assert (found.status, found.why) == ("failed", "peer: gave no answer within 3 s")
 
 
 def test_an_interpreter_that_is_not_there_is_an_absent_peer(stub: MakeStub, course: Course, tmp_path: Path) -> None:

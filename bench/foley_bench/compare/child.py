@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import select
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,8 @@ from foley_bench.compare.contestants import PEERS, Contestant
 SERVE: Final = PEERS / "serve.py"
 LAST_WORDS: Final = 4096
 PATIENCE_S: Final = 10.0
+ANSWER_S: Final = 1800.0
+"""The longest that one command may take; compiling a full-size U-Net takes minutes."""
 
 
 class Child:
@@ -46,7 +49,7 @@ class Child:
 
         Raises:
             EngineUnavailableError: a library is missing.
-            EngineError: it failed, or the process ended.
+            EngineError: it failed, the process ended, or it gave no answer in time.
         """
         answer = self._exchange(json.dumps(command))
         if "absent" in answer:
@@ -66,6 +69,8 @@ class Child:
             given.flush()
         except BrokenPipeError:
             raise EngineError(self._end()) from None
+        if not select.select([told], [], [], ANSWER_S)[0]:  # one line an answer: nothing of it has been read yet
+            raise EngineError(f"{self._name}: gave no answer within {ANSWER_S:g} s")
         reply = told.readline()
         if not reply:
             raise EngineError(self._end())
