@@ -97,6 +97,21 @@ def test_a_whole_generation_loads_no_torch_and_no_onnx(bundle_copy: Path, tmp_pa
     assert sorted(path.name for path in output.iterdir()) == ["clip.png", "clip.wav"]
 
 
+BENCHMARKS = f"""
+import sys
+sys.path.insert(0, sys.argv[1])
+from importlib import import_module
+from foley_bench.cli import COMMANDS
+for module, _ in COMMANDS.values():
+    import_module(module)
+print(sorted({HEAVY - {"onnx"}} & set(sys.modules)))
+"""
+
+
+def test_commands_of_foley_bench_load_no_torch():
+    assert run_python("-c", BENCHMARKS, ROOT / "bench").out == "[]\n"
+
+
 def test_import_loads_no_engine_library():
     done = run_python("-c", "import sys, foley; print('onnxruntime' in sys.modules, 'click' in sys.modules)")
     assert done.out == "False False\n"

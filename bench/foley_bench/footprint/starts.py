@@ -11,13 +11,13 @@ from foley.bundle import Bundle
 from foley.errors import UsageError
 from foley.request import Request
 from foley_bench.build import EXACT_DB, Workload
-from foley_bench.footprint import peer_child
 from foley_bench.footprint.environment import run
 from foley_bench.latency.cold import ColdStart, cold_start, medians, start
 from foley_bench.timing import Spread, repeated, spread
 from foley_engines import CpuSetup
 
 CLOCKED: Final = "import time; begin = time.perf_counter(); {}; print(time.perf_counter() - begin)"
+PEER: Final = Path(__file__).with_name("peer_child.py")
 SCHEDULERS: Final = {"ddim": "DDIMScheduler", "dpmpp-2m": "DPMSolverMultistepScheduler", "pndm": "PNDMScheduler"}
 """Sampler → what diffusers calls it, where its defaults are the same."""
 
@@ -58,7 +58,7 @@ def diffusers_contestant(
         "bins": latents.bins,
         "columns": request.columns(latents, bundle.manifest.audio),
     }
-    command = [str(python), "-I", peer_child.__file__, str(checkpoint), json.dumps(task)]
+    command = [str(python), "-I", str(PEER), str(checkpoint), json.dumps(task)]
     return Contestant(
         python, "import diffusers; from diffusers import StableDiffusionPipeline", partial(start, command)
     )
