@@ -124,7 +124,7 @@ def measure_footprint(
         FoleyError: something does not run.
     """
     own, folder = environments[STARTED], bundle.folder.resolve()
-    request = make_request(bundle.manifest.defaults, PROMPTS[0])
+    request = make_request(bundle.manifest.defaults, PROMPTS[0], max_batch=1)
     snr_db = verified(own.python, folder, threads)
     contestants = {"foley": foley_contestant(own.python, folder, threads)}
     if peer is not None and other is not None:
