@@ -72,9 +72,9 @@ def compare(peer: str, **figures: Any) -> Row:
     unit = {
         "steps": 3, "evaluations": 3, "wall_ratio": spread(1.75, 10), "processor_ratio": spread(1.625, 10),
         "foley_ms": spread(100.0), "peer_ms": spread(175.0), "foley_snr_db": 101.5, "peer_snr_db": None,
-        "foley_busy": 0.9, "peer_busy": 0.8,
+        "foley_peak_mib": 210, "peer_peak_mib": 430, "foley_busy": 0.9, "peer_busy": 0.8,
     }  # fmt: skip
-    timed = {"status": "timed", "why": "", "step": unit, "foley": {}, "peer": {}}
+    timed = {"status": "timed", "why": "", "step": unit, "foley": {}, "peer": {"versions": {"abacus": "2.5"}}}
     return row("compare", {**timed, **figures}, what={"peer": peer}, method={"library": "x", "reference": "diffusers"})
 
 
@@ -151,7 +151,10 @@ def test_a_table_stands_under_machine_versions_and_configuration() -> None:
         ),
         (
             [compare("eager"), compare("compiled", status="disagrees", why="its output has 3 dB")],
-            ["| eager | step | 1.75 | 0.88–3.50 | 1.62 | 10 |", "| 101.5 | equal |", "| compiled | disagrees: its out"],
+            [
+                "| eager | step | 1.75 | 0.88–3.50 | 1.62 | 10 |", "| 101.5 | equal | 210 | 430 | 90% | 80% |",
+                "| compiled | disagrees: its out", "Libraries of eager: abacus 2.5.",
+            ],
         ),
         (
             [roofline()],
