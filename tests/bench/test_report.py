@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.commands import run_cli
+from support.commands import ROOT, run_cli
 
 from foley_bench.report.heading import heading, labels
 from foley_bench.report.kept import is_disturbed, newest
@@ -322,3 +322,16 @@ def test_files_are_those_of_the_clone_by_default(
     (tmp_path / "bench/results").mkdir(parents=True)
     results.rename(tmp_path / "bench/results/cpu.jsonl")
     assert "321.0" in run(capsys)[1]
+
+
+def test_the_readme_shows_what_was_measured(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Write it anew with: foley bench report --write README.md --plots bench/results."""
+    monkeypatch.chdir(ROOT)
+    assert run(capsys, "--check", "README.md", "--plots", "bench/results") == (0, "", "")
+    text = (ROOT / "README.md").read_text()
+    shown = text[text.index("<!-- bench:begin -->") : text.index("<!-- bench:end -->")]
+    links = [line.partition("](")[2].rstrip(")") for line in shown.splitlines() if line.startswith("![")]
+    assert links
+    assert [link for link in links if not (ROOT / link).is_file()] == []
