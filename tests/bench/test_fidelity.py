@@ -248,6 +248,7 @@ def test_a_log_mel_of_another_rate_has_the_same_frames():
         ({"a": (1.0, float("inf")), "b": (0.99, float("inf"))}, {"a", "b"}),
         ({"a": (1.0, float("inf")), "b": (0.9, float("inf"))}, {"b"}),
         ({"a": (1.0, 5.0), "b": (1.0, 4.0)}, {"a"}),
+        ({"a": (1.0, 5.0), "b": (0.98, 4.0)}, {"a"}),
     ],
 )
 def test_the_front_is_what_no_other_build_beats(points, best):

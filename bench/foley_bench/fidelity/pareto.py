@@ -61,5 +61,6 @@ def front(points: Mapping[str, tuple[float, float]]) -> set[str]:
 
 
 def _beats(one: tuple[float, float], other: tuple[float, float]) -> bool:
-    """Say whether one is better and no slower, or as good and faster by more than chance."""
-    return (one[1] > other[1] and one[0] <= other[0]) or (one[1] == other[1] and one[0] < (1 - NEAR) * other[0])
+    """Say whether one is better and not slower by more than chance, or as good and faster by more than chance."""
+    better = one[1] > other[1] and one[0] <= (1 + NEAR) * other[0]
+    return better or (one[1] == other[1] and one[0] < (1 - NEAR) * other[0])

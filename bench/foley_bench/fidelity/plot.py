@@ -27,7 +27,8 @@ def plot_trade(
     for name, (ratio, value) in shown.items():
         axes.scatter(ratio, value, color="#4c78a8" if name in front else "#bab0ac", zorder=2)
         label = name if isfinite(points[name][1]) else f"{name} (exact)"
-        axes.annotate(label, (ratio, value), xytext=(5, 5), textcoords="offset points", fontsize="small")
+        place = (5, 5) if name in front else (5, -12)  # others lie beside the front, or below it
+        axes.annotate(label, (ratio, value), xytext=place, textcoords="offset points", fontsize="small")
     axes.set(xlabel=f"latency of a clip, times that of {first}", ylabel=measure.title, title="blue: the Pareto front")
     axes.margins(x=0.15, y=0.15)
     if measure.sign < 0:
