@@ -1,5 +1,6 @@
 """`foley bench compare` over peers that only sleep: turns, agreement, ratios, and peers that go wrong."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -149,6 +150,24 @@ def test_threads_are_fixed_before_a_library_is_imported(stub: MakeStub, tmp_path
     )
     with loaded(replace(stub("peer"), file=program), 3) as ready:
         assert ready.facts["threads"] == 3
+
+
+def test_peers_stay_off_the_network_and_other_interpreters_have_no_modules_of_ours(
+    stub: MakeStub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "environment_peer.py"
+    program.write_text(
+        "import os\nTOLD = {name: os.environ.get(name) for name in ('HF_HUB_OFFLINE', 'PYTHONPATH')}\n"
+        "class Peer:\n    LIBRARIES = ()\n    def load(self, settings):\n        return {'threads': 1, **TOLD}\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", "ours")
+    own = replace(stub("peer"), file=program)
+    detour = Path(sys.executable).parent / ".." / Path(sys.executable).parent.name / Path(sys.executable).name
+    other = replace(own, python=str(detour))  # another name of this interpreter
+    with loaded(own, 1) as ready:
+        assert (ready.facts["HF_HUB_OFFLINE"], ready.facts["PYTHONPATH"]) == ("1", "ours")
+    with loaded(other, 1) as ready:
+        assert (ready.facts["HF_HUB_OFFLINE"], ready.facts["PYTHONPATH"]) == ("1", None)
 
 
 def test_a_contestant_that_the_processor_only_emulates_gets_one_step(

@@ -12,8 +12,9 @@ from support.mini_bundle import write_mini_bundle
 from foley.bundle import load_bundle
 from foley.demo_bundle import demo_bundle
 from foley.errors import UsageError
-from foley_bench.fidelity.asks import DEMO, USUAL, Ask, is_of_demo, make_asks, usual_prompts
+from foley_bench.fidelity.asks import DEMO, DEMO_S, USUAL, Ask, is_of_demo, make_asks, usual_prompts
 from foley_bench.fidelity.builds import parse_builds
+from foley_bench.fidelity.cli import choose_asks
 from foley_bench.fidelity.measures import depart, departure_figures, told_db
 from foley_bench.fidelity.mel import log_mel
 from foley_bench.fidelity.pareto import MEASURES, choose_measure, front
@@ -205,6 +206,13 @@ def test_measures_of_known_errors():
     assert found.score is None
 
 
+def test_what_nobody_hears_is_no_distance():
+    rng = np.random.default_rng(2)
+    silent, whisper = np.zeros(8000, np.float32), rng.uniform(-1e-5, 1e-5, 8000).astype(np.float32)
+    found = depart(Made([whisper] * 2, [1.0] * 2), Made([silent] * 2, [1.0] * 2), ASKS[:2], RATE_HZ)
+    assert (found.log_mel_db, found.frechet) == ([0.0, 0.0], 0.0)
+
+
 def test_one_clip_has_no_frechet_distance():
     clip = np.full(8000, 0.1, np.float32)
     assert depart(Made([clip], [1.0]), Made([clip], [1.0]), ASKS[:1], RATE_HZ).frechet is None
@@ -220,6 +228,8 @@ def test_the_score_counts_clips_that_follow():
     silent = [sounds[0], np.zeros_like(sounds[1])]
     score = depart(Made(silent, [1.0] * 2), Made(sounds, [1.0] * 2), asks, RATE_HZ).score
     assert (score.passed, score.total) == (1, 2)
+    one_known = [asks[0], Ask("a dog", 5, None)]
+    assert depart(Made(sounds, [1.0] * 2), Made(sounds, [1.0] * 2), one_known, RATE_HZ).score.total == 1
 
 
 def test_the_log_mel_is_that_of_the_demo_model():
@@ -291,7 +301,7 @@ def test_the_command_prints_builds_and_keeps_a_row_of_each(bundle, tmp_path, com
     assert two["configuration"]["steps"] == 2
     assert two["configuration"]["compared_with"]["steps"] == 4
     assert base["figures"]["latency_ratio"]["median"] == 1
-    assert two["figures"]["latency_ratio"]["median"] > 0
+    assert two["configuration"]["batch"] == 1
     assert set(two["fidelity"]) == {"text_encoder", "denoise_step", "latent_decoder", "vocoder"}
     assert plot.read_bytes().startswith(b"\x89PNG")
 
@@ -311,3 +321,21 @@ def test_the_demo_is_scored(command):
     assert done.code == 0, done
     scores = [json.loads(line)["figures"]["score"] for line in done.out.splitlines()]
     assert [score["total"] for score in scores] == [12, 12]
+
+
+def test_a_latency_ratio_is_the_builds_over_the_firsts(bundle, tmp_path, command):
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("a dog\n")
+    builds = ["--build", f"base: {bundle} threads=1", "--build", f"slow: {bundle} threads=1 steps=40"]
+    done = command("bench", "fidelity", *builds, "--prompts", prompts, "--json")
+    base, slow = (json.loads(line)["figures"] for line in done.out.splitlines())
+    expected = slow["latency_ms"]["median"] / base["latency_ms"]["median"]
+    assert slow["latency_ratio"]["median"] == pytest.approx(expected, rel=1e-3)
+    assert expected > 1
+
+
+def test_the_demos_clips_of_another_length_are_not_scored():
+    for seconds, scored in ((DEMO_S, True), (2 * DEMO_S, False)):
+        with loaded(parse_builds(["a:", "b: steps=2"]), seconds) as runners:
+            asks = choose_asks(runners, None, 1, 0)
+        assert {ask.scene is not None for ask in asks} == {scored}

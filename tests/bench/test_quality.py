@@ -94,6 +94,14 @@ def test_distance_of_drawn_gaussians():
     assert found == pytest.approx(5 * 0.25, rel=0.05)
 
 
+def test_the_smaller_set_decides_how_far_covariances_are_moved():
+    """Of two features and four sounds a twentieth: eigenvalues 1 ± 0.95·0.9 beside 1 and 1."""
+    tilted = Gaussian(np.zeros(2), np.array([[1.0, 0.9], [0.9, 1.0]]), 4)
+    plain = Gaussian(np.zeros(2), np.eye(2), 1000)
+    expected = sum((np.sqrt(1 + sign * 0.95 * 0.9) - 1) ** 2 for sign in (-1, 1))
+    assert distance(tilted, plain) == pytest.approx(expected)
+
+
 def test_few_sounds_still_have_a_distance(real):
     few = fit(real[:8], real)
     assert 0 < distance(few, fit(real, real)) < 500

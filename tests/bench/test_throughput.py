@@ -82,6 +82,17 @@ def test_gains_are_of_one_round_so_that_drift_cancels():
     assert (figures["knee"], figures["best"], figures["ended"]) == (2, 2, "why")
 
 
+def test_the_knee_is_of_gains_and_not_of_rounds_that_are_not_alike():
+    """Two clips are 2 % faster than one in both rounds that have both; the third, slow one has only batch 1."""
+    rounds = ({1: made(1, 1.0), 2: made(2, 1.96)}, {1: made(1, 4.0), 2: made(2, 7.84)}, {1: made(1, 4.0)})
+    assert series_figures(Series(rounds, ""))["knee"] == 1
+
+
+def test_a_tenth_more_clips_lead_further():
+    machine = Machine(lambda batch: batch / 1.1 ** (batch.bit_length() - 1))
+    assert list(measure_series(ladder_up_to(8), machine, FREE, rounds=1).rounds[0]) == [1, 2, 4, 8]
+
+
 def test_an_engine_that_slows_with_the_batch_gains_nothing():
     machine = Machine(lambda batch: 0.5 * batch)
     series = measure_series(ladder_up_to(16), machine, FREE, rounds=2)

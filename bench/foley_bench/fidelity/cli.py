@@ -52,7 +52,7 @@ def fidelity(
     check_drawing(plot)
     given = read_prompts((), prompts) if prompts is not None else None
     with loaded(builds, seconds) as runners:
-        asks = _asks(runners, given, count, seed)
+        asks = choose_asks(runners, given, count, seed)
         chosen = choose_measure(measure, asks)
         compared = compare(runners, asks)
     best = _front(compared, chosen)
@@ -81,7 +81,8 @@ def compare(runners: Sequence[Runner], asks: Sequence[Ask]) -> list[Compared]:
     return compared
 
 
-def _asks(runners: Sequence[Runner], prompts: Sequence[str] | None, count: int, seed: int) -> list[Ask]:
+def choose_asks(runners: Sequence[Runner], prompts: Sequence[str] | None, count: int, seed: int) -> list[Ask]:
+    """Ask for clips of the given prompts, or else of the usual ones; only the demo's at its own length are scored."""
     demo = all(is_of_demo(runner.bundle) for runner in runners)
     scored = demo and runners[0].knobs["seconds"] == DEMO_S
     return make_asks(prompts or usual_prompts(demo=demo), count, seed, scored=scored)

@@ -36,12 +36,10 @@ def _row(line: str, file: Path, number: int) -> Row:
 
 
 def newest(rows: Iterable[Row]) -> list[Row]:
-    """Keep the newest row of each kind, configuration and machine; of one day, the last."""
+    """Keep the newest row of each kind, configuration and machine, of one day the last, in the place of the oldest."""
     found: dict[str, Row] = {}
     for row in sorted(rows, key=lambda each: str(each["date"])):  # stable: within a day as they were written
-        key = _identity(row)
-        found.pop(key, None)
-        found[key] = row
+        found[_identity(row)] = row
     return list(found.values())
 
 
