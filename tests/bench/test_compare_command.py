@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from support.commands import ROOT, Command
 
+from foley_bench.compare.contestants import ALL
+
 DEMO = ROOT / "export/foley_export/demo_model/checkpoint"
 BUNDLE = ROOT / "runtime/foley/demo"
 QUICK = ("--threads", 1, "--rounds", 3, "--seconds", 0.64)
@@ -27,7 +29,8 @@ def test_the_demo_agrees_with_diffusers_in_every_unit(command: Command, tmp_path
     for unit in ("step", "decode", "clip"):
         assert row["figures"][unit]["foley_snr_db"] > 80
         assert row["figures"][unit]["peer_snr_db"] is None
-    assert row["figures"]["estimated"]["steps"] == 25
+    estimated = row["figures"]["estimated"]
+    assert (estimated["steps"], estimated["evaluations"]) == (25, 26)
     assert row["figures"]["step"]["evaluations"] == 4  # PNDM evaluates once more
 
 
@@ -38,11 +41,17 @@ def test_a_bundle_of_another_checkpoint_is_caught(command: Command, mini_bundle:
 
 
 @pytest.mark.slow
-def test_a_peer_that_is_asked_for_and_absent_makes_exit_code_1(command: Command) -> None:
-    options = ("--with", "optimum", "--python", "optimum=/no/python", *QUICK)
+@pytest.mark.parametrize(("asked", "code"), [(("--with", "optimum"), 1), ((), 0)])
+def test_a_peer_that_is_absent_makes_exit_code_1_where_it_was_asked_for(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: tuple[str, ...], code: int
+) -> None:
+    monkeypatch.setitem(ALL, "cpu", ("optimum",))  # what is run where none is named
+    results = tmp_path / "rows.jsonl"
+    options = (*asked, "--python", "optimum=/no/python", *QUICK, "--results", results)
     done = command("bench", "compare", DEMO, "--bundle", BUNDLE, *options)
-    assert done.code == 1
+    assert done.code == code
     assert "absent: /no/python does not start" in done.out
+    assert not results.exists()
 
 
 @pytest.mark.parametrize(
