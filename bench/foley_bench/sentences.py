@@ -15,8 +15,8 @@ def title(what: Mapping[str, Any]) -> str:
 
 def _request(what: Mapping[str, Any]) -> list[str]:
     steps = [f"{what['steps']} steps of {what['sampler']}"] if "steps" in what else []
-    one_batch = isinstance(what["batch"], int) and what["batch"] > 1
-    batch = [f"batch {what['batch']}"] if one_batch else []
+    several = isinstance(what["batch"], int) and what["batch"] > 1  # a row of many batches lists them itself
+    batch = [f"batch {what['batch']}"] if several else []
     return [f"{what['seconds']:g} s", *steps, f"guidance {what['guidance']:g}", *batch]
 
 
