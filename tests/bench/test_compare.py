@@ -126,9 +126,9 @@ def test_a_peer_that_goes_wrong_is_one_line_and_the_next_one_runs(
 def test_a_peer_that_hangs_is_ended_and_told(
     stub: MakeStub, course: Course, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(child, "ANSWER_S", 3.0)
+    monkeypatch.setattr(child, "ANSWER_S", 8.0)  # on a busy machine loading takes seconds as well
     found = outcome(stub("foley"), stub("peer", sleep_s=60.0), course, tmp_path, Scope(1, on_cpu=True))
-    assert (found.status, found.why) == ("failed", "peer: gave no answer within 3 s")
+    assert (found.status, found.why) == ("failed", "peer: gave no answer within 8 s")
 
 
 def test_an_interpreter_that_is_not_there_is_an_absent_peer(stub: MakeStub, course: Course, tmp_path: Path) -> None:
