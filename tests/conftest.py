@@ -1,5 +1,6 @@
 """Fixtures of every test folder: the generated bundle, a copy to damage, and the command line."""
 
+import gc
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,13 @@ from support.commands import Command
 from support.mini_bundle import write_mini_bundle
 
 import foley
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _settled() -> None:
+    """Keep what is loaded out of the collections that an export makes: half a second each with torch in them."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

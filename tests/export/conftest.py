@@ -5,11 +5,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
-import onnx_ir as ir
 import pytest
 import torch
+from support.traces import TRACES
 from torch import Tensor, nn
 
 import foley
@@ -19,9 +18,8 @@ from foley_bench.parity.figures import load_quietly
 from foley_bench.parity.reference import Reference
 from foley_export import export as export_module
 from foley_export.checkpoint import Checkpoint, open_checkpoint
-from foley_export.model import GraphPlan, Model
+from foley_export.model import Model
 from foley_export.systems import read_model
-from foley_export.trace import trace
 
 MakeCheckpoint = Callable[..., Path]
 
@@ -30,6 +28,14 @@ MakeCheckpoint = Callable[..., Path]
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> Bundles:
     """Give the exports that these tests share with tests/parity."""
     return Bundles(tmp_path_factory.getbasetemp() / "bundles")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _trace_once() -> Iterator[None]:
+    """Let exports of a checkpoint in several precisions share what they have in common."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export_module, "trace", TRACES)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -83,26 +89,8 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.fixture(scope="session")
-def traced_once() -> Callable[..., ir.Model]:
-    """Return a `trace` that gives a copy of an earlier trace wherever the weights are the same to the bit."""
-    traces: dict[tuple[object, ...], Any] = {}
-
-    def traced(plan: GraphPlan, module: nn.Module) -> ir.Model:
-        key = plan.name, *((name, weight.dtype, _crc(weight)) for name, weight in module.named_parameters())
-        if key not in traces:
-            traces[key] = ir.to_proto(trace(plan, module))
-        return ir.from_proto(traces[key])
-
-    return traced
-
-
-def _crc(weight: Tensor) -> int:
-    return crc32(weight.detach().numpy().tobytes())
-
-
 @pytest.fixture
-def quick_model(monkeypatch: pytest.MonkeyPatch, traced_once: Callable[..., ir.Model]) -> None:
+def quick_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let `export` read the checkpoint as always, but build stand-ins of an operator or two."""
 
     def quick(checkpoint: Checkpoint, loras: Any = ()) -> Model:
@@ -110,7 +98,6 @@ def quick_model(monkeypatch: pytest.MonkeyPatch, traced_once: Callable[..., ir.M
         return replace(model, graphs=tuple(replace(plan, build=STAND_INS[plan.name]) for plan in model.graphs))
 
     monkeypatch.setattr(export_module, "read_model", quick)
-    monkeypatch.setattr(export_module, "trace", traced_once)
 
 
 class StandIn(nn.Module):

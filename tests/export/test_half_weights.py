@@ -1,6 +1,5 @@
 """Weights stored in half: rounded before anything is recorded, exact behind their casts, and as fast as whole ones."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,6 @@ from foley.cli import cli
 from foley.errors import CheckpointError, UsageError
 from foley.verify import snr_db
 from foley_bench.checkpoints import write_checkpoint
-from foley_export import export as export_module
 from foley_export.checkpoint import open_checkpoint
 from foley_export.cli import export as export_command
 from foley_export.export import Options, export
@@ -172,13 +170,10 @@ def half_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole_and_half(
-    half_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory, traced_once: Callable[..., ir.Model]
-) -> list[foley.Bundle]:
-    """Export that checkpoint twice, its weights stored in float32 and in float16; traced once, as they are the same."""
+def whole_and_half(half_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> list[foley.Bundle]:
+    """Export that checkpoint twice, its weights stored in float32 and in float16."""
     folder = tmp_path_factory.mktemp("stored")
-    with quiet_libraries(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export_module, "trace", traced_once)
+    with quiet_libraries():
         for weights in ("fp32", "fp16"):
             export(open_checkpoint(str(half_checkpoint)), folder / weights, Options(weights=weights))
     return [foley.load_bundle(folder / weights) for weights in ("fp32", "fp16")]
