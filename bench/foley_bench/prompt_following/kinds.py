@@ -10,7 +10,7 @@ from foley_bench.prompt_following.features import Features
 from foley_export.demo_model.scenes import Kind
 
 SILENT_DB: Final = -52.0
-"""A part whose loudest 32 ms are below this, of full scale, is silent; a quiet click is at -40."""
+"""A part whose loudest 32 ms are below this, of full scale, is silent; a quiet click is at -33."""
 STEADY_OCT: Final = 0.4
 STEADY_DB_S: Final = 5.0
 """A tone keeps within 2 dB/s, a bell falls by 10 to 17."""

@@ -9,7 +9,8 @@ from foley_export.demo_model.scenes import Scene
 
 SCORE_SEED: Final = 777
 CHOSEN_BY: Final = ((200, HELD_OUT_SEED), (400, 4242))
-"""Counts and seeds of captions that were looked at while the model and its defaults were chosen."""
+"""Counts and seeds of captions by which the model, its world and its defaults were chosen: those of `draw_asks`, and
+some by which changes of the model were measured."""
 
 
 @dataclass(frozen=True)

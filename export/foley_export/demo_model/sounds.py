@@ -5,8 +5,9 @@ words of attributes mean lies apart (a "low" pitch is 200 Hz, a "mid" one at lea
 true or not.
 
 It is a small world on purpose: a few notes, lengths and spacings; sounds start, and pulses follow each other, at
-multiples of 80 ms, a column of the autoencoder's latents. Of a caption there are a few renderings, not a continuum,
-which a denoiser of 4 M parameters learns in hours; from a continuum it learnt pitches that drift, beeps that disagree.
+multiples of 80 ms, a column of the autoencoder's latents (clicks 5 ms after them). Of a caption there are a few
+renderings, not a continuum, which a denoiser of 4 M parameters learns in hours; from a continuum it learnt pitches that
+drift, beeps that disagree.
 
 Partials lie on multiples of 100 Hz, and glides step over them. A vocoder that is a stack of convolutions has no memory
 of phase: from frames that are all alike, 100 a second, it can only make what repeats 100 times a second. So all but
