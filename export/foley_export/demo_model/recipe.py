@@ -32,7 +32,7 @@ class Recipe:
     amplitudes: int = 5000
     gates: int = 1400
     reading: int = 1200
-    denoiser: int = 22000
+    denoiser: int = 17000
 
 
 def make_demo_model(folder: Path, recipe: Recipe, device: torch.device) -> Path:
