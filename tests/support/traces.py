@@ -27,9 +27,9 @@ class Traces:
 
 def _contents(module: nn.Module) -> list[object]:
     """Give all that tracing could read: classes, plain attributes, and digests of tensors."""
-    tensors = [(name, str(tensor.dtype), _crc(tensor)) for name, tensor in module.state_dict(keep_vars=True).items()]
-    buffers = [(name, _crc(buffer)) for name, buffer in module.named_buffers()]
-    return [*tensors, *buffers, *((name, *_plain(child)) for name, child in module.named_modules())]
+    tensors = [*module.named_parameters(), *module.named_buffers()]
+    digests = [(name, str(tensor.dtype), *tensor.shape, _crc(tensor)) for name, tensor in tensors]
+    return [*digests, *((name, *_plain(child)) for name, child in module.named_modules())]
 
 
 def _plain(module: nn.Module) -> tuple[str, ...]:
